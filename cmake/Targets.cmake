@@ -1,0 +1,31 @@
+# How the targets of every folder are made: one library per folder, warnings are errors.
+add_library(tercet_options INTERFACE)
+target_compile_options(tercet_options INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
+target_include_directories(tercet_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_link_libraries(tercet_options INTERFACE Threads::Threads)
+
+set(TERCET_SANITIZER "" CACHE STRING "address, thread or empty")
+if(TERCET_SANITIZER STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(TERCET_SANITIZER STREQUAL "thread")
+  # -Wno-tsan: GCC warns that it does not understand std::atomic_thread_fence, which Boost uses.
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer -Wno-tsan)
+  add_link_options(-fsanitize=thread)
+elseif(NOT TERCET_SANITIZER STREQUAL "")
+  message(FATAL_ERROR "TERCET_SANITIZER must be address, thread or empty, not '${TERCET_SANITIZER}'")
+endif()
+
+# tercet_library(NAME SOURCES … LINKS …): the library of one folder.
+function(tercet_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC tercet_options ${ARG_LINKS})
+endfunction()
+
+# tercet_binary(NAME SOURCES … LINKS …): a program, placed in bin/.
+function(tercet_binary name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE tercet_options ${ARG_LINKS})
+endfunction()
