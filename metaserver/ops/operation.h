@@ -1,0 +1,37 @@
+// What an operation gets to work with. Each mutation is one function in a file of its own:
+//   Result<wire::XResponse> EvaluateX(OperationContext&, const wire::XRequest&)
+// It reads and writes through the transaction only; on an error status its changes are dropped. Each read is
+//   Result<wire::XResponse> X(const View&, const wire::XRequest&)
+// `info` of the response is filled in by the service.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "metaserver/namespace/view.h"
+
+namespace tercet {
+
+/// Picks servers for a new block's replicas. Implemented over the live registry by
+/// metaserver/placement; a test may use a fixed list.
+class ReplicaChooser {
+ public:
+  virtual ~ReplicaChooser() = default;
+  /// Between `minimum` and `wanted` different live servers with room for `bytes`, in chain order, none of
+  /// `exclude`. kNoSpace when the live servers are full, kUnavailable when too few are alive.
+  virtual Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
+                                               std::span<const ServerId> exclude) = 0;
+};
+
+/// Everything that is not a function of the state is fixed here before the journal.
+struct OperationContext {
+  Transaction& transaction;
+  SessionId session;            // whose mutation this is; 0 for the metaserver's own
+  int64_t now_ns;               // wall clock at evaluation
+  ReplicaChooser& replica_chooser;
+};
+
+}  // namespace tercet
