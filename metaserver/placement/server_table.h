@@ -1,0 +1,111 @@
+// The live state of the chunk servers, and the choice of servers for new replicas. Pure: no I/O, no
+// clock of its own; time and randomness come in from outside.
+//
+// Invariants:
+//  - A server is alive when it registered with this metaserver since it became active and its last
+//    heartbeat is younger than the death timeout. The journal knows more servers than this table
+//    says are alive, never fewer.
+//  - Choose never returns a server twice, a dead one, an excluded one, or one without a healthy
+//  disk
+//    that can take the block and keep its reserve.
+//  - Every order of the chosen servers is equally likely, so that heads and tails spread evenly.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "common/env/clock.h"
+#include "common/env/random.h"
+#include "common/rpc/host_port.h"
+#include "metaserver/ops/operation.h"
+
+namespace tercet {
+
+/// One disk as its server reported it last.
+struct DiskState {
+  std::string uuid;
+  std::string path;
+  uint64_t total_bytes = 0;
+  uint64_t available_bytes = 0;
+  uint64_t replica_count = 0;
+  bool healthy = true;
+};
+
+/// One chunk server.
+struct ServerState {
+  ServerId id;
+  std::string uuid;  // 16 bytes
+  HostPort address;  // where its data plane listens
+  std::string version;
+  int64_t incarnation = 0;
+  std::vector<DiskState> disks;
+  int64_t last_heartbeat_ms =
+      -1;  // monotonic; -1: not heard of since this metaserver became active
+};
+
+struct PlacementOptions {
+  int64_t death_timeout_ms = 5000;
+  /// Kept free on each disk: at most so much, and at most a twentieth of the disk.
+  uint64_t disk_reserve_bytes = 256ull << 20;
+};
+
+/// Bytes of a cluster: of the servers that are alive, disks that are healthy, reserves taken off.
+struct ClusterSpace {
+  uint64_t total_bytes = 0;
+  uint64_t available_bytes = 0;
+};
+
+/// What new blocks may take of a disk: its available bytes without the reserve; 0 for an unhealthy
+/// one.
+uint64_t UsableBytes(const DiskState& disk, const PlacementOptions& options);
+
+/// The pure choice among `servers`, all of which are taken for alive. See ReplicaChooser::Choose.
+Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const> servers,
+                                             int wanted, int minimum, uint64_t bytes,
+                                             std::span<const ServerId> exclude,
+                                             const PlacementOptions& options, Random& random);
+
+/// Thread-safe.
+class ServerTable final : public ReplicaChooser {
+ public:
+  /// `clock` and `random` must outlive the table.
+  ServerTable(PlacementOptions options, const Clock& clock, Random& random)
+      : options_(options), clock_(clock), random_(random) {}
+
+  /// A server that the journal knows but that has not been heard of. Replaces what was there.
+  void AddKnown(ServerState server);
+  /// Puts in the server as just registered: it is alive from now on.
+  void Register(ServerState server);
+  /// False when the server is unknown, has another incarnation, or is dead: it must register again.
+  bool Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks);
+
+  std::optional<ServerState> Find(ServerId id) const;
+  std::optional<ServerState> FindByUuid(std::string_view uuid) const;
+  /// All servers, in order of their ids.
+  std::vector<ServerState> All() const;
+  bool IsAlive(ServerId id) const;
+  bool IsAlive(const ServerState& server) const;
+  std::vector<ServerId> Alive() const;
+  ClusterSpace Space() const;
+  const PlacementOptions& options() const { return options_; }
+
+  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
+                                       std::span<const ServerId> exclude) override;
+
+ private:
+  const PlacementOptions options_;
+  const Clock& clock_;
+  Random& random_;
+  mutable std::mutex mutex_;
+  std::map<ServerId, ServerState> servers_;  // guarded by mutex_
+};
+
+}  // namespace tercet
