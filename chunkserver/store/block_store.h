@@ -1,0 +1,259 @@
+// The replicas that one chunk server keeps, over all its disks.
+//
+// Invariants:
+//  - A replica is one file on one disk (chunkserver/store/format.md). A disk's index only says which
+//    replicas there are; it can be rebuilt from the files at any time.
+//  - Bytes whose checksum is not the stored one never leave Read(). PrepareRead() hands out the stored
+//    checksums with the file, and whoever gets the bytes verifies them.
+//  - A replica's generation is compared with the caller's on every access.
+//  - Nothing that was deleted is erased before the trash grace period, unless the disk needs the space;
+//    what is quarantined is never erased.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chunkserver/store/replica_format.h"
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "common/env/clock.h"
+#include "common/env/disk.h"
+#include "common/env/random.h"
+
+namespace tercet {
+
+class BlockHandle;
+class HandleCache;
+class StoreDisk;
+
+/// One folder that replicas are kept in. It must exist.
+struct StoreDiskOptions {
+  std::string path;
+  /// Where the LevelDB index is; empty: `path`/index. LevelDB does its own I/O, so with a simulated
+  /// disk this has to name a real folder.
+  std::string index_path;
+};
+
+struct BlockStoreOptions {
+  std::vector<StoreDiskOptions> disks;
+  /// Space of each disk that new replicas leave free.
+  uint64_t reserve_bytes = 1ull << 30;
+  /// How many replicas are kept open, each with its checksum table (up to 64 KiB) in memory.
+  size_t max_open_replicas = 1024;
+  /// Identifies the run of the operating system; empty: /proc/sys/kernel/random/boot_id.
+  std::string boot_id;
+  /// Told about every disk that was ejected, with the reason. Called from any thread, at most once per
+  /// disk, with no lock held.
+  std::function<void(const std::string& disk_path, const Status& why)> on_disk_failed;
+};
+
+/// A replica as the index knows it.
+struct ReplicaInfo {
+  BlockId block;
+  Generation generation;
+  friend bool operator==(const ReplicaInfo&, const ReplicaInfo&) = default;
+};
+
+/// A replica in full.
+struct ReplicaStat {
+  Generation generation;
+  uint32_t length = 0;    // highest byte written + 1
+  std::string disk_path;  // of the disk
+  std::string file_path;  // of the replica's file
+};
+
+/// The replicas whose block id >> kReplicaRangeBits equals `range` (common/base/replica_digest.h).
+struct ReplicaRangeDigest {
+  uint64_t range = 0;
+  uint64_t replica_count = 0;
+  uint64_t digest = 0;
+};
+
+struct StoreDiskStatus {
+  std::string disk_uuid;  // 16 bytes
+  std::string path;
+  uint64_t total_bytes = 0;
+  uint64_t available_bytes = 0;  // to new replicas: the reserve is taken off
+  uint64_t replica_count = 0;
+  bool healthy = true;
+};
+
+struct WriteArguments {
+  BlockId block;
+  Generation generation;
+  uint32_t offset = 0;
+  std::string_view data;
+  /// CRC-32C of `data` cut at the block's page boundaries, 4 bytes each, little-endian: as many as pages
+  /// are touched.
+  std::string_view piece_crcs;
+  /// The caller has compared `data` with `piece_crcs` already. Otherwise Write does (kCorruption).
+  bool crcs_verified = false;
+  /// Make the replica when there is none. One that exists is written to as it is.
+  bool create = false;
+};
+
+/// Pages of a replica in a file, for sendfile.
+struct ReadPlan {
+  /// Keeps the file open and readable, even when the replica is deleted meanwhile.
+  std::shared_ptr<File> file;
+  uint64_t file_offset = 0;
+  /// A multiple of kPageBytes: whole pages from the page of the wanted offset on, cut where the replica's
+  /// data ends. 0: nothing there. The file may be shorter; what is missing reads as zeros.
+  uint32_t length = 0;
+  /// CRC-32C of each page, 4 bytes each, little-endian. They are those of one moment: a page that is being
+  /// written while it is sent does not match, and has to be read again with Read().
+  std::string page_crcs;
+};
+
+/// Pages of a replica in memory, verified. Same rules as ReadPlan.
+struct VerifiedPages {
+  std::string data;  // a multiple of kPageBytes
+  std::string page_crcs;
+};
+
+/// Figures since the start; read with relaxed loads.
+struct StoreCounters {
+  std::atomic<uint64_t> writes{0};
+  std::atomic<uint64_t> written_bytes{0};
+  std::atomic<uint64_t> reads{0};
+  std::atomic<uint64_t> read_bytes{0};
+  std::atomic<uint64_t> syncs{0};
+  std::atomic<uint64_t> corruptions{0};  // pages and headers found damaged
+  std::atomic<uint64_t> replicas_created{0};
+  std::atomic<uint64_t> replicas_trashed{0};
+  std::atomic<uint64_t> replicas_quarantined{0};
+};
+
+/// Thread-safe. Accesses to one block exclude one another as readers and writers do.
+///
+/// What every access to a block may answer:
+///   kNotFound         there is no replica here
+///   kStaleGeneration  the replica has another generation; the message names both
+///   kCorruption       the header, or a page that is needed, is damaged
+///   kIo               its disk failed (and was ejected: it takes no new replicas from then on)
+class BlockStore {
+ public:
+  /// Opens all disks: makes what is missing in an empty folder, takes the locks, opens or rebuilds the
+  /// indexes. `disk`, `clock` and `random` must outlive the store. Errors name the folder and what to do:
+  ///   kNotFound            the folder is not there
+  ///   kAccessDenied        it cannot be written to
+  ///   kBusy                another process uses it
+  ///   kIdentityInUse       two folders hold the same disk identity (one is a copy)
+  ///   kFailedPrecondition  the folders belong to different servers, or hold something else
+  ///   kWrongCluster        the folders belong to different clusters
+  ///   kVersionTooNew       written by a newer version
+  /// A disk that fails with I/O errors is left out as long as another one works.
+  static Result<std::unique_ptr<BlockStore>> Open(Disk& disk, Clock& clock, Random& random,
+                                                  BlockStoreOptions options);
+  /// Marks the indexes as clean. No access may be under way.
+  ~BlockStore();
+  BlockStore(const BlockStore&) = delete;
+  BlockStore& operator=(const BlockStore&) = delete;
+
+  // ---- identity ----
+
+  /// 16 bytes, made when all folders were new.
+  const std::string& server_uuid() const { return server_uuid_; }
+  /// Empty until SetClusterId.
+  std::string cluster_id() const;
+  /// Writes the cluster's id into the disks' identity files, durably. kWrongCluster when they belong to
+  /// another one.
+  Status SetClusterId(const std::string& cluster_id);
+  /// The highest epoch of a metaserver's command that was ever seen.
+  Epoch highest_epoch() const { return Epoch(highest_epoch_.load(std::memory_order_acquire)); }
+  /// Remembers `epoch`, durably when it is a new highest. kStaleEpoch when it is below the highest.
+  Status ObserveEpoch(Epoch epoch);
+
+  // ---- data ----
+
+  /// Writes `data` at `offset`. After OK it survives a crash of the process; see Sync. Writes of one block
+  /// are atomic to its readers; one beyond 1.7 MiB is done in pieces, each of them atomic.
+  /// kInvalidArgument: beyond kMaxBlockBytes, or a wrong number of checksums. kNoSpace: no disk has room
+  /// for a new replica, or this replica's disk is full.
+  Status Write(const WriteArguments& arguments);
+
+  /// The stored checksums and where the bytes are. Does not read or verify the bytes.
+  Result<ReadPlan> PrepareRead(BlockId block, Generation generation, uint32_t offset,
+                               uint32_t length);
+
+  /// Reads and verifies under the block's lock.
+  Result<VerifiedPages> Read(BlockId block, Generation generation, uint32_t offset,
+                             uint32_t length);
+
+  /// Lowers the length to `length`: what is behind reads as zeros. Does nothing when the replica is not
+  /// longer.
+  Status Truncate(BlockId block, Generation generation, uint32_t length);
+
+  /// Everything that Write or Truncate answered OK before this call is on the platter, and the replica
+  /// will be found after a power cut.
+  Status Sync(BlockId block, Generation generation);
+
+  Result<ReplicaStat> Stat(BlockId block);
+
+  // ---- deletion ----
+
+  /// Moves the replica to its disk's trash when its generation is `up_to` or below; OK also when there is
+  /// none. kConflict when it has a higher generation. Durable after SyncDeletions.
+  Status MoveToTrash(BlockId block, Generation up_to);
+  /// Moves the replica out of the way, never to be erased by Tercet. kNotFound when there is none.
+  /// Durable after SyncDeletions.
+  Status Quarantine(BlockId block);
+  /// Makes all moves up to now durable.
+  Status SyncDeletions();
+  /// Erases what is longer than `grace_ms` in the trash, and on disks with less free space than twice the
+  /// reserve everything in it. Returns how many files were erased.
+  uint64_t PurgeTrash(int64_t grace_ms);
+
+  // ---- reports ----
+
+  /// All ranges that have replicas on healthy disks, in order. Costs no disk access.
+  std::vector<ReplicaRangeDigest> RangeDigests() const;
+  /// The replicas of one range on healthy disks, by block id.
+  Result<std::vector<ReplicaInfo>> ListReplicas(uint64_t range) const;
+  std::vector<StoreDiskStatus> Disks();
+  const StoreCounters& counters() const { return counters_; }
+
+ private:
+  struct Access;
+
+  BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptions options);
+  Status OpenDisks();
+  Status AdoptIdentities();
+  /// The disk that holds the block; kNotFound, or kIo when its disk failed.
+  Result<StoreDisk*> Locate(BlockId block, Generation* generation);
+  Status OpenHandle(BlockHandle& handle);
+  Status CreateReplica(BlockHandle& handle, const WriteArguments& arguments);
+  Status WriteExisting(BlockHandle& handle, const WriteArguments& arguments);
+  std::vector<StoreDisk*> DisksByFreeSpace();
+  /// Counts damage, ejects the disk after I/O errors; returns `status`.
+  Status Note(StoreDisk* disk, Status status);
+  void Eject(StoreDisk& disk, const Status& why);
+  template <typename Function>
+  auto WithReader(BlockId block, Generation generation, Function&& function)
+      -> decltype(function(std::declval<BlockHandle&>()));
+
+  // Constant after Open.
+  Disk& disk_;
+  Clock& clock_;
+  Random& random_;
+  const BlockStoreOptions options_;
+  std::string server_uuid_;
+  std::vector<std::unique_ptr<StoreDisk>> disks_;  // self-synchronised
+
+  // Self-synchronised.
+  std::unique_ptr<HandleCache> handles_;
+  StoreCounters counters_;
+  std::atomic<uint64_t> highest_epoch_{0};
+
+  mutable std::mutex identity_mutex_;
+  std::string cluster_id_;  // guarded by identity_mutex_; so are changes of highest_epoch_
+};
+
+}  // namespace tercet
