@@ -1,12 +1,14 @@
 // What an operation gets to work with. Each mutation is one function in a file of its own:
 //   Result<wire::XResponse> EvaluateX(OperationContext&, const wire::XRequest&)
-// It reads and writes through the transaction only; on an error status its changes are dropped. Each read is
+// It reads and writes through the transaction only; on an error status its changes are dropped.
+// Each read is
 //   Result<wire::XResponse> X(const View&, const wire::XRequest&)
 // `info` of the response is filled in by the service.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -20,8 +22,9 @@ namespace tercet {
 class ReplicaChooser {
  public:
   virtual ~ReplicaChooser() = default;
-  /// Between `minimum` and `wanted` different live servers with room for `bytes`, in chain order, none of
-  /// `exclude`. kNoSpace when the live servers are full, kUnavailable when too few are alive.
+  /// Between `minimum` and `wanted` different live servers with room for `bytes`, in chain order,
+  /// none of `exclude`. kNoSpace when the live servers are full, kUnavailable when too few are
+  /// alive.
   virtual Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
                                                std::span<const ServerId> exclude) = 0;
 };
@@ -29,9 +32,12 @@ class ReplicaChooser {
 /// Everything that is not a function of the state is fixed here before the journal.
 struct OperationContext {
   Transaction& transaction;
-  SessionId session;            // whose mutation this is; 0 for the metaserver's own
-  int64_t now_ns;               // wall clock at evaluation
+  SessionId session;  // whose mutation this is; 0 for the metaserver's own
+  int64_t now_ns;     // wall clock at evaluation
   ReplicaChooser& replica_chooser;
+  /// Set by a mutation that succeeds: one line for the write set ("create parent=1 name=a
+  /// inode=7"). May be null.
+  std::string* summary = nullptr;
 };
 
 }  // namespace tercet
