@@ -1,10 +1,12 @@
-// The disk as an interface, so that everything durable can run on a simulated twin that drops what was
-// not synced (common/env/sim_disk.h). The real one is common/env/posix_disk.h.
+// The disk as an interface, so that everything durable can run on a simulated twin that drops what
+// was not synced (common/env/sim_disk.h). The real one is common/env/posix_disk.h.
 //
 // What an implementation promises:
-//  - Data written to a file is durable after File::Sync on it; before, any part of it may be lost or
+//  - Data written to a file is durable after File::Sync on it; before, any part of it may be lost
+//  or
 //    torn at page granularity by a power cut. It survives a crash of the process.
 //  - A created, renamed or removed name is durable after Disk::SyncDirectory on its folder.
+//    A rename is one step: a power cut leaves both its names as before or both as after.
 #pragma once
 
 #include <sys/uio.h>
@@ -27,7 +29,8 @@ class File {
 
   /// Reads up to out.size() bytes at `offset`; fewer only at the end of the file.
   virtual Result<size_t> ReadAt(uint64_t offset, std::span<char> out) const = 0;
-  /// Writes all of `data` at `offset`, extending the file as needed. kNoSpace when the disk is full.
+  /// Writes all of `data` at `offset`, extending the file as needed. kNoSpace when the disk is
+  /// full.
   virtual Status WriteAt(uint64_t offset, std::string_view data) = 0;
   /// Writes the pieces one behind the other at `offset`.
   virtual Status WriteVectorAt(uint64_t offset, std::span<const iovec> pieces) = 0;
@@ -68,7 +71,7 @@ class Disk {
   virtual Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) = 0;
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;
-  /// Makes the folder and those above it; OK when it is there.
+  /// Makes the folder and those above it, durably; OK when it is there.
   virtual Status MakeDirectories(const std::string& path) = 0;
   virtual Status SyncDirectory(const std::string& path) = 0;
   /// Names in the folder without "." and "..", in no order.
