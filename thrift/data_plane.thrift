@@ -28,6 +28,11 @@ struct HelloHeader {
   /** For logs: "mount host:/mnt session 12", "chunk server 3". */
   3: string caller,
   4: i32 protocol_version = 1,
+  /** Names a connection that replaces another one after a failure ("server 3 link 2"). When a connection
+   *  of the same name and a higher number says HELLO, the older one is closed and its frames that were not
+   *  applied yet are dropped before the answer goes out: nothing of it can overtake the newer one's. */
+  5: optional string link_name,
+  6: optional i64 link_number,
 }
 struct HelloResponseHeader {
   1: common.WireStatus status,
