@@ -32,19 +32,27 @@ class FrameConnection {
   void SetSendTimeout(std::chrono::milliseconds timeout);
   void SetReceiveTimeout(std::chrono::milliseconds timeout);
 
-  /// Sends prelude, header and payload with as few system calls as possible. `prelude`'s lengths and
-  /// header checksum are filled in from the arguments.
+  /// Sends prelude, header and payload with as few system calls as possible. `prelude`'s lengths
+  /// and header checksum are filled in from the arguments.
   Status Send(FramePrelude prelude, std::string_view header, std::span<const iovec> payload);
-  /// Prelude and header, then `count` bytes of `file_descriptor` from `offset` by sendfile. When the
-  /// file is shorter, zeros follow in the place of what is missing.
+  /// Prelude and header, then `count` bytes of `file_descriptor` from `offset` by sendfile. When
+  /// the file is shorter, zeros follow in the place of what is missing. kIo when the file cannot be
+  /// read.
   Status SendFile(FramePrelude prelude, std::string_view header, int file_descriptor,
                   uint64_t offset, uint32_t count);
 
   /// Reads prelude and header (checksum verified); the payload must be read next, whole.
-  /// kUnavailable with "closed" at an orderly end between frames.
+  /// kUnavailable with "closed" at an orderly end between frames; kCorruption for bytes that are no
+  /// frame.
   Result<FramePrelude> Receive(std::string* header);
+  /// The payload may be read in pieces, some of them skipped. kInternal when it has fewer bytes
+  /// left.
   Status ReceivePayload(char* out, size_t size);
   Status SkipPayload(size_t size);
+
+  /// True when bytes of the next frame are already in the receive buffer: Receive will not wait for
+  /// its beginning.
+  bool HasBufferedInput() const { return buffer_begin_ != buffer_end_; }
 
   /// Wakes both directions with an error, from any thread.
   void Shutdown();
@@ -54,8 +62,25 @@ class FrameConnection {
   int socket() const { return socket_; }
 
  private:
+  /// How much is read ahead: a frame's prelude and header with a page of payload come in one system
+  /// call, while of a large payload all but this much goes straight to its place.
+  static constexpr size_t kReceiveBufferBytes = 4096 + 512;
+
+  Status SendVector(std::span<iovec> pieces, int flags);
+  Status SendZeros(size_t count);
+  Status FillBuffer(size_t wanted);
+  Status ReceiveExactly(char* out, size_t size);
+  Status Error(int error, std::string_view action) const;
+
+  // Constant.
   const int socket_;
   const std::string peer_name_;
+
+  // Of the receiving thread.
+  const std::unique_ptr<char[]> buffer_;
+  size_t buffer_begin_ = 0;
+  size_t buffer_end_ = 0;
+  uint32_t payload_left_ = 0;
 };
 
 }  // namespace tercet

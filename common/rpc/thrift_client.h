@@ -32,6 +32,8 @@ class RpcConnection {
   ~RpcConnection();
   /// Applies to each send and receive from now on.
   void SetTimeout(std::chrono::milliseconds timeout);
+  /// True when the peer closed or broke the connection while no call used it.
+  bool LooksClosed() const;
   std::shared_ptr<apache::thrift::protocol::TProtocol> protocol() const;
 
  private:
@@ -43,7 +45,8 @@ class RpcConnection {
 /// Maps the Thrift exception in flight to a Status; call it from a catch block only.
 Status StatusFromRpcException(const HostPort& peer, const std::string& service);
 
-/// A pool of clients of one service of one peer. Thread-safe. `Client` is the generated client class.
+/// A pool of clients of one service of one peer. Thread-safe. `Client` is the generated client
+/// class.
 template <typename Client>
 class RpcClientPool {
  public:
@@ -53,9 +56,9 @@ class RpcClientPool {
 
   const HostPort& peer() const { return peer_; }
 
-  /// Runs `call(client)` on a connection of its own. On kUnavailable and kDeadlineExceeded the outcome
-  /// at the peer is unknown; the connection is closed, and with it all idle ones. `timeout` bounds
-  /// connecting and each exchange of bytes.
+  /// Runs `call(client)` on a connection of its own. On kUnavailable and kDeadlineExceeded the
+  /// outcome at the peer is unknown; the connection is closed, and with it all idle ones. `timeout`
+  /// bounds connecting and each exchange of bytes.
   template <typename Function>
   Status Call(std::chrono::milliseconds timeout, Function&& call) {
     std::unique_ptr<Entry> entry = TakeIdle();
@@ -90,12 +93,18 @@ class RpcClientPool {
     Client client;
   };
 
+  /// An idle connection that the peer has not closed meanwhile, or none.
   std::unique_ptr<Entry> TakeIdle() {
-    std::lock_guard lock(mutex_);
-    if (idle_.empty()) return nullptr;
-    auto entry = std::move(idle_.back());
-    idle_.pop_back();
-    return entry;
+    while (true) {
+      std::unique_ptr<Entry> entry;
+      {
+        std::lock_guard lock(mutex_);
+        if (idle_.empty()) return nullptr;
+        entry = std::move(idle_.back());
+        idle_.pop_back();
+      }
+      if (!entry->connection->LooksClosed()) return entry;
+    }
   }
   void PutIdle(std::unique_ptr<Entry> entry) {
     std::lock_guard lock(mutex_);

@@ -1,0 +1,70 @@
+// TCP sockets as the rest of common/rpc needs them: connecting with a deadline, listening,
+// timeouts.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/rpc/host_port.h"
+
+namespace tercet {
+
+/// Owns a file descriptor.
+class UniqueSocket {
+ public:
+  UniqueSocket() = default;
+  explicit UniqueSocket(int descriptor) : descriptor_(descriptor) {}
+  ~UniqueSocket() { Close(); }
+  UniqueSocket(UniqueSocket&& other) noexcept : descriptor_(other.Release()) {}
+  UniqueSocket& operator=(UniqueSocket&& other) noexcept {
+    if (this != &other) {
+      Close();
+      descriptor_ = other.Release();
+    }
+    return *this;
+  }
+
+  int get() const { return descriptor_; }
+  int Release() { return std::exchange(descriptor_, -1); }
+  void Close();
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// A connected, blocking socket with TCP_NODELAY. Tries each address of the host within `timeout`
+/// (0: the system's own limit). Errors name the peer: kUnavailable, kDeadlineExceeded.
+Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout);
+
+struct ListeningSocket {
+  UniqueSocket socket;  // non-blocking
+  uint16_t port = 0;
+};
+/// Errors name the address: kBusy when the port is in use, kInvalidArgument when the address is not
+/// one of this machine. An empty host means all IPv4 addresses; port 0 takes any free port.
+Result<ListeningSocket> ListenOn(const HostPort& address);
+
+/// TCP_NODELAY, and keep-alive probes so that the connection of a machine that vanished ends.
+void PrepareAcceptedSocket(int socket);
+
+/// `option` is SO_SNDTIMEO or SO_RCVTIMEO; 0 means no limit.
+void SetSocketTimeout(int socket, int option, std::chrono::milliseconds timeout);
+
+/// "10.0.0.1:4711", or "unknown" for what is no internet address.
+std::string AddressName(const sockaddr_storage& address);
+
+/// A failed call on a connected socket: kDeadlineExceeded for a timeout, otherwise kUnavailable.
+Status StatusFromSocketErrno(int error, std::string_view what);
+
+/// True when an idle socket was closed or broken by its peer, or holds bytes nobody asked for.
+bool IdleSocketLooksClosed(int socket);
+
+/// Sets SIGPIPE to be ignored unless the program handles it: sendfile has no MSG_NOSIGNAL. Programs
+/// started by this one inherit it. Thread-safe, cheap when repeated.
+void IgnoreSigpipe();
+
+}  // namespace tercet
