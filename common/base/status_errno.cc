@@ -62,6 +62,10 @@ StatusCode CodeFromErrno(int error) {
     case EHOSTUNREACH:
     case ENETUNREACH:
     case ENOTCONN: return StatusCode::kUnavailable;
+    // This process or machine is short of something: no disk or socket failed.
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM: return StatusCode::kUnavailable;
     default: return StatusCode::kIo;
   }
 }
