@@ -2,6 +2,7 @@
 add_library(tercet_options INTERFACE)
 target_compile_options(tercet_options INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
 target_include_directories(tercet_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_definitions(tercet_options INTERFACE TERCET_VERSION="${PROJECT_VERSION}")
 target_link_libraries(tercet_options INTERFACE Threads::Threads)
 
 set(TERCET_SANITIZER "" CACHE STRING "address, thread or empty")

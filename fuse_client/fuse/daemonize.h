@@ -8,8 +8,8 @@
 
 namespace tercet {
 
-/// Must be made before any thread is started. In the parent process the constructor does not return: it
-/// waits for Report and exits with 0 or, after printing the error, 1.
+/// Must be made before any thread is started. In the parent process the constructor does not
+/// return: it waits for Report and exits with 0 or, after printing the error, 1.
 class Daemonizer {
  public:
   /// With `foreground` nothing is forked and Report only prints errors.

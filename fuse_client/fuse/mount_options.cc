@@ -33,11 +33,11 @@ Durations are like 500ms, 10s, 2m; sizes like 512K, 64M, 1G.)";
 
 // Options of mount(8) that matter to it and not to us.
 constexpr std::array<std::string_view, 13> kIgnored = {
-    "_netdev", "auto", "noauto", "user",   "nouser",   "users",       "owner",
+    "_netdev", "auto",   "noauto",   "user",  "nouser",      "users",        "owner",
     "group",   "nofail", "defaults", "async", "strictatime", "nostrictatime"};
-constexpr std::array<std::string_view, 11> kPassedOn = {
-    "nosuid", "suid",       "nodev",    "dev",  "noexec", "exec",
-    "atime",  "nodiratime", "noatime", "sync", "dirsync"};
+constexpr std::array<std::string_view, 11> kPassedOn = {"nosuid",  "suid", "nodev",  "dev",
+                                                        "noexec",  "exec", "atime",  "nodiratime",
+                                                        "noatime", "sync", "dirsync"};
 
 Status Bad(std::string_view option, std::string_view value, std::string_view expected) {
   return Status(StatusCode::kInvalidArgument, "-o " + std::string(option) + "=" +
@@ -60,27 +60,27 @@ Result<uint64_t> ParseScaled(std::string_view option, std::string_view value, ui
 }
 
 Result<std::chrono::milliseconds> ParseDuration(std::string_view option, std::string_view value) {
-  ASSIGN_OR_RETURN(const uint64_t ms,
-                   ParseScaled(option, value, 1000,
-                               {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}},
-                               "a duration like 500ms, 10s or 2m"));
+  ASSIGN_OR_RETURN(
+      const uint64_t ms,
+      ParseScaled(option, value, 1000, {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}},
+                  "a duration like 500ms, 10s or 2m"));
   if (ms > 7 * 86'400'000ull) return Bad(option, value, "at most 168h");
   return std::chrono::milliseconds(ms);
 }
 
 Result<uint64_t> ParseSize(std::string_view option, std::string_view value, uint64_t minimum,
                            uint64_t maximum) {
-  ASSIGN_OR_RETURN(const uint64_t bytes,
-                   ParseScaled(option, value, 1,
-                               {{"K", 1 << 10},
-                                {"M", 1 << 20},
-                                {"G", 1 << 30},
-                                {"KiB", 1 << 10},
-                                {"MiB", 1 << 20},
-                                {"GiB", 1 << 30}},
-                               "a size like 512K, 64M or 1G"));
+  ASSIGN_OR_RETURN(const uint64_t bytes, ParseScaled(option, value, 1,
+                                                     {{"K", 1 << 10},
+                                                      {"M", 1 << 20},
+                                                      {"G", 1 << 30},
+                                                      {"KiB", 1 << 10},
+                                                      {"MiB", 1 << 20},
+                                                      {"GiB", 1 << 30}},
+                                                     "a size like 512K, 64M or 1G"));
   if (bytes < minimum || bytes > maximum) {
-    return Bad(option, value, std::to_string(minimum) + " to " + std::to_string(maximum) + " bytes");
+    return Bad(option, value,
+               std::to_string(minimum) + " to " + std::to_string(maximum) + " bytes");
   }
   return bytes;
 }
@@ -134,8 +134,8 @@ Status ApplyValue(std::string_view name, std::string_view value, MountOptions* o
     }
     options->log_level = value;
   } else {
-    return Status(StatusCode::kInvalidArgument, "-o " + std::string(name) +
-                                                    ": unknown option; tercet-mount --help lists them");
+    return Status(StatusCode::kInvalidArgument,
+                  "-o " + std::string(name) + ": unknown option; tercet-mount --help lists them");
   }
   return Status::Ok();
 }
@@ -164,7 +164,8 @@ Result<MountCommand> ParseMountCommand(int argc, const char* const* argv) {
   std::string metaservers;
   std::vector<std::string> lists;
   bool version = false, ignored = false, read_only = false;
-  app.add_option("META", metaservers, "metaservers: HOST:PORT[,HOST:PORT…]")->envname("TERCET_META");
+  app.add_option("META", metaservers, "metaservers: HOST:PORT[,HOST:PORT…]")
+      ->envname("TERCET_META");
   app.add_option("MOUNTPOINT", options.mount_point, "an existing, empty directory");
   app.add_option("-o", lists, "mount options, see below")->allow_extra_args(false);
   app.add_flag("-f,--foreground", options.foreground, "stay in the foreground");

@@ -19,9 +19,9 @@ struct MountOptions {
   bool hard = false;         // wait for the cluster for ever instead of failing with EIO
   bool allow_other = false;  // default: true for root
   bool nonempty = false;
-  std::chrono::milliseconds timeout{60'000};        // how long a call waits for the cluster
-  std::chrono::milliseconds attr_timeout{1'000};    // how long the kernel may use cached attributes
-  std::chrono::milliseconds entry_timeout{1'000};   // and cached names
+  std::chrono::milliseconds timeout{60'000};       // how long a call waits for the cluster
+  std::chrono::milliseconds attr_timeout{1'000};   // how long the kernel may use cached attributes
+  std::chrono::milliseconds entry_timeout{1'000};  // and cached names
   uint64_t write_buffer_bytes = 64 << 20;
   uint64_t read_ahead_bytes = 8 << 20;
   uint16_t metrics_port = 0;  // 0: none

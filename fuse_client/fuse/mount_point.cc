@@ -24,7 +24,8 @@ Status CheckDevice(const std::string& fuse_device) {
   }
   std::string advice;
   if (errno == ENOENT || errno == ENODEV || errno == ENXIO) {
-    advice = "FUSE is not there; load it with 'modprobe fuse' (in a container, pass --device /dev/fuse)";
+    advice =
+        "FUSE is not there; load it with 'modprobe fuse' (in a container, pass --device /dev/fuse)";
   } else {
     advice = "mount as root, or let this user read and write the device";
   }
@@ -68,13 +69,15 @@ Result<std::string> CheckMountPoint(const std::string& path, bool nonempty,
   struct stat attributes;
   if (stat(path.c_str(), &attributes) != 0) {
     if (errno == ENOENT) {
-      return Status(StatusCode::kNotFound,
-                    "mount point " + path + " does not exist; make it with 'mkdir -p " + path + "'");
+      return Status(
+          StatusCode::kNotFound,
+          "mount point " + path + " does not exist; make it with 'mkdir -p " + path + "'");
     }
     if (errno == ENOTCONN) {
       return Status(StatusCode::kBusy, "mount point " + path +
                                            " holds the remains of a mount whose process has died; "
-                                           "remove them with 'umount -l " + path + "'");
+                                           "remove them with 'umount -l " +
+                                           path + "'");
     }
     return StatusFromErrno(errno, "mount point " + path);
   }

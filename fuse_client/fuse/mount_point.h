@@ -7,9 +7,9 @@
 
 namespace tercet {
 
-/// The mount point as an absolute path, after checking that it can be mounted on and that FUSE is there.
-/// kNotFound, kNotDirectory, kNotEmpty (unless `nonempty`), kBusy (a dead mount is in the way),
-/// kFailedPrecondition (no /dev/fuse); the message says what to do.
+/// The mount point as an absolute path, after checking that it can be mounted on and that FUSE is
+/// there. kNotFound, kNotDirectory, kNotEmpty (unless `nonempty`), kBusy (a dead mount is in the
+/// way), kFailedPrecondition (no /dev/fuse); the message says what to do.
 Result<std::string> CheckMountPoint(const std::string& path, bool nonempty,
                                     const std::string& fuse_device = "/dev/fuse");
 
