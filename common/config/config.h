@@ -40,7 +40,7 @@ struct Bounds {
 
 /// What a field is called and does. All fields take effect at a start, unless `live`.
 struct FieldOptions {
-  std::string unit;       // "servers", "percent"; sizes and durations need none
+  std::string unit = {};  // "servers", "percent"; sizes and durations need none
   bool required = false;  // there is no sensible default
   bool live = false;      // a change takes effect without a restart
 };
@@ -96,17 +96,17 @@ class ConfigSchema {
   friend class ConfigLoader;
   enum class Kind { kBool, kInt, kSize, kDuration, kString, kChoice, kStringList };
   struct Field {
-    Kind kind;
-    std::string key;
-    std::string description;
-    FieldOptions options;
-    Bounds bounds;
-    std::vector<std::string> allowed;
-    std::string default_toml;
-    std::function<void(bool)> set_bool;
-    std::function<void(int64_t)> set_number;
-    std::function<void(std::string)> set_string;
-    std::function<void(std::vector<std::string>)> set_list;
+    Kind kind = {};
+    std::string key = {};
+    std::string description = {};
+    FieldOptions options = {};
+    Bounds bounds = {};
+    std::vector<std::string> allowed = {};
+    std::string default_toml = {};
+    std::function<void(bool)> set_bool = {};
+    std::function<void(int64_t)> set_number = {};
+    std::function<void(std::string)> set_string = {};
+    std::function<void(std::vector<std::string>)> set_list = {};
   };
   void AddIntField(std::string key, std::function<void(int64_t)> set, int64_t value, Bounds bounds,
                    std::string description, FieldOptions options);

@@ -25,10 +25,10 @@ enum class LogLevel { kDebug = 0, kInfo = 1, kWarn = 2, kError = 3 };
 Result<LogLevel> ParseLogLevel(std::string_view name);
 
 struct LogOptions {
-  std::string program;  // "tercet-metaserver"
-  std::string node;     // in every line; the program when empty
+  std::string program = {};  // "tercet-metaserver"
+  std::string node = {};     // in every line; the program when empty
   LogLevel level = LogLevel::kInfo;
-  std::string file;  // standard error when empty
+  std::string file = {};  // standard error when empty
   size_t max_file_bytes =
       64 << 20;  // then the file is renamed to FILE.1 (name.1.ext) and a new one begun
   size_t max_files = 5;
