@@ -57,10 +57,14 @@ FrameConnection::FrameConnection(int socket, std::string peer_name)
 FrameConnection::~FrameConnection() { ::close(socket_); }
 
 void FrameConnection::SetSendTimeout(std::chrono::milliseconds timeout) {
+  if (timeout == send_timeout_) return;
+  send_timeout_ = timeout;
   SetSocketTimeout(socket_, SO_SNDTIMEO, timeout);
 }
 
 void FrameConnection::SetReceiveTimeout(std::chrono::milliseconds timeout) {
+  if (timeout == receive_timeout_) return;
+  receive_timeout_ = timeout;
   SetSocketTimeout(socket_, SO_RCVTIMEO, timeout);
 }
 
@@ -177,24 +181,28 @@ Status FrameConnection::FillBuffer(size_t wanted) {
 }
 
 /// Takes what is buffered and receives the rest straight into place.
-Status FrameConnection::ReceiveExactly(char* out, size_t size) {
-  const size_t buffered = std::min(size, buffer_end_ - buffer_begin_);
-  std::memcpy(out, buffer_.get() + buffer_begin_, buffered);
-  buffer_begin_ += buffered;
-  out += buffered;
-  size -= buffered;
-  while (size > 0) {
-    // With MSG_WAITALL the kernel gathers the whole piece; a timeout after some progress ends the
+Status FrameConnection::ReceiveVector(std::span<iovec> pieces) {
+  pieces = Advance(pieces, 0);
+  while (!pieces.empty() && HasBufferedInput()) {
+    const size_t count = std::min(pieces.front().iov_len, buffer_end_ - buffer_begin_);
+    std::memcpy(pieces.front().iov_base, buffer_.get() + buffer_begin_, count);
+    buffer_begin_ += count;
+    pieces = Advance(pieces, count);
+  }
+  while (!pieces.empty()) {
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = std::min<size_t>(pieces.size(), IOV_MAX);
+    // With MSG_WAITALL the kernel gathers the whole payload; a timeout after some progress ends the
     // call early with what came, and only one without any progress is an error.
-    const ssize_t got = ::recv(socket_, out, size, MSG_WAITALL);
+    const ssize_t got = ::recvmsg(socket_, &message, MSG_WAITALL);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Error(errno, "receive from");
     if (got == 0) {
       return Status(StatusCode::kUnavailable,
                     peer_name_ + ": the connection was closed in mid-frame");
     }
-    out += got;
-    size -= static_cast<size_t>(got);
+    pieces = Advance(pieces, static_cast<size_t>(got));
   }
   return Status::Ok();
 }
@@ -210,7 +218,8 @@ Result<FramePrelude> FrameConnection::Receive(std::string* header) {
   if (!prelude.ok()) return prelude.status().WithContext(peer_name_);
   buffer_begin_ += kFramePreludeBytes;
   header->resize(prelude->header_bytes);
-  RETURN_IF_ERROR(ReceiveExactly(header->data(), header->size()));
+  iovec header_piece = Piece(header->data(), header->size());
+  RETURN_IF_ERROR(ReceiveVector({&header_piece, 1}));
   if (Crc32c(*header) != prelude->header_crc) {
     return Status(StatusCode::kCorruption,
                   peer_name_ + ": data-plane frame: the header fails its checksum");
@@ -220,12 +229,27 @@ Result<FramePrelude> FrameConnection::Receive(std::string* header) {
 }
 
 Status FrameConnection::ReceivePayload(char* out, size_t size) {
+  const iovec piece = Piece(out, size);
+  return ReceivePayload({&piece, 1});
+}
+
+Status FrameConnection::ReceivePayload(std::span<const iovec> pieces) {
+  size_t size = 0;
+  for (const iovec& piece : pieces) size += piece.iov_len;
   if (size > payload_left_) {
     return Status(StatusCode::kInternal, "asked for " + std::to_string(size) +
                                              " payload bytes of " + peer_name_ + ", there are " +
                                              std::to_string(payload_left_));
   }
-  RETURN_IF_ERROR(ReceiveExactly(out, size));
+  std::array<iovec, kInlinePieces> inline_pieces;
+  std::vector<iovec> more_pieces;
+  std::span<iovec> writable = inline_pieces;
+  if (pieces.size() > kInlinePieces) {
+    more_pieces.resize(pieces.size());
+    writable = more_pieces;
+  }
+  std::copy(pieces.begin(), pieces.end(), writable.begin());
+  RETURN_IF_ERROR(ReceiveVector(writable.first(pieces.size())));
   payload_left_ -= static_cast<uint32_t>(size);
   return Status::Ok();
 }

@@ -28,7 +28,8 @@ class FrameConnection {
   FrameConnection(const FrameConnection&) = delete;
   FrameConnection& operator=(const FrameConnection&) = delete;
 
-  /// No single byte may take longer than this to go out or to come in. 0: no limit.
+  /// No single byte may take longer than this to go out or to come in. 0: no limit. Each belongs to
+  /// its direction's thread; setting what is set already costs nothing.
   void SetSendTimeout(std::chrono::milliseconds timeout);
   void SetReceiveTimeout(std::chrono::milliseconds timeout);
 
@@ -48,6 +49,8 @@ class FrameConnection {
   /// The payload may be read in pieces, some of them skipped. kInternal when it has fewer bytes
   /// left.
   Status ReceivePayload(char* out, size_t size);
+  /// Into several places with one system call.
+  Status ReceivePayload(std::span<const iovec> pieces);
   Status SkipPayload(size_t size);
 
   /// True when bytes of the next frame are already in the receive buffer: Receive will not wait for
@@ -69,14 +72,18 @@ class FrameConnection {
   Status SendVector(std::span<iovec> pieces, int flags);
   Status SendZeros(size_t count);
   Status FillBuffer(size_t wanted);
-  Status ReceiveExactly(char* out, size_t size);
+  Status ReceiveVector(std::span<iovec> pieces);
   Status Error(int error, std::string_view action) const;
 
   // Constant.
   const int socket_;
   const std::string peer_name_;
 
+  // Of the sending thread.
+  std::chrono::milliseconds send_timeout_{0};
+
   // Of the receiving thread.
+  std::chrono::milliseconds receive_timeout_{0};
   const std::unique_ptr<char[]> buffer_;
   size_t buffer_begin_ = 0;
   size_t buffer_end_ = 0;
