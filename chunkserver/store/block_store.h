@@ -1,16 +1,18 @@
 // The replicas that one chunk server keeps, over all its disks.
 //
 // Invariants:
-//  - A replica is one file on one disk (chunkserver/store/format.md). A disk's index only says which
+//  - A replica is one file on one disk (chunkserver/store/format.md). A disk's index only says
+//  which
 //    replicas there are; it can be rebuilt from the files at any time.
-//  - Bytes whose checksum is not the stored one never leave Read(). PrepareRead() hands out the stored
+//  - Bytes whose checksum is not the stored one never leave Read(). PrepareRead() hands out the
+//  stored
 //    checksums with the file, and whoever gets the bytes verifies them.
 //  - A replica's generation is compared with the caller's on every access.
-//  - Nothing that was deleted is erased before the trash grace period, unless the disk needs the space;
+//  - Nothing that was deleted is erased before the trash grace period, unless the disk needs the
+//  space;
 //    what is quarantined is never erased.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -49,8 +51,8 @@ struct BlockStoreOptions {
   size_t max_open_replicas = 1024;
   /// Identifies the run of the operating system; empty: /proc/sys/kernel/random/boot_id.
   std::string boot_id;
-  /// Told about every disk that was ejected, with the reason. Called from any thread, at most once per
-  /// disk, with no lock held.
+  /// Told about every disk that was ejected, with the reason. Called from any thread, at most once
+  /// per disk, with no lock held.
   std::function<void(const std::string& disk_path, const Status& why)> on_disk_failed;
 };
 
@@ -90,8 +92,8 @@ struct WriteArguments {
   Generation generation;
   uint32_t offset = 0;
   std::string_view data;
-  /// CRC-32C of `data` cut at the block's page boundaries, 4 bytes each, little-endian: as many as pages
-  /// are touched.
+  /// CRC-32C of `data` cut at the block's page boundaries, 4 bytes each, little-endian: as many as
+  /// pages are touched.
   std::string_view piece_crcs;
   /// The caller has compared `data` with `piece_crcs` already. Otherwise Write does (kCorruption).
   bool crcs_verified = false;
@@ -104,11 +106,12 @@ struct ReadPlan {
   /// Keeps the file open and readable, even when the replica is deleted meanwhile.
   std::shared_ptr<File> file;
   uint64_t file_offset = 0;
-  /// A multiple of kPageBytes: whole pages from the page of the wanted offset on, cut where the replica's
-  /// data ends. 0: nothing there. The file may be shorter; what is missing reads as zeros.
+  /// A multiple of kPageBytes: whole pages from the page of the wanted offset on, cut where the
+  /// replica's data ends. 0: nothing there. The file may be shorter; what is missing reads as
+  /// zeros.
   uint32_t length = 0;
-  /// CRC-32C of each page, 4 bytes each, little-endian. They are those of one moment: a page that is being
-  /// written while it is sent does not match, and has to be read again with Read().
+  /// CRC-32C of each page, 4 bytes each, little-endian. They are those of one moment: a page that
+  /// is being written while it is sent does not match, and has to be read again with Read().
   std::string page_crcs;
 };
 
@@ -140,8 +143,9 @@ struct StoreCounters {
 ///   kIo               its disk failed (and was ejected: it takes no new replicas from then on)
 class BlockStore {
  public:
-  /// Opens all disks: makes what is missing in an empty folder, takes the locks, opens or rebuilds the
-  /// indexes. `disk`, `clock` and `random` must outlive the store. Errors name the folder and what to do:
+  /// Opens all disks: makes what is missing in an empty folder, takes the locks, opens or rebuilds
+  /// the indexes. `disk`, `clock` and `random` must outlive the store. Errors name the folder and
+  /// what to do:
   ///   kNotFound            the folder is not there
   ///   kAccessDenied        it cannot be written to
   ///   kBusy                another process uses it
@@ -163,8 +167,8 @@ class BlockStore {
   const std::string& server_uuid() const { return server_uuid_; }
   /// Empty until SetClusterId.
   std::string cluster_id() const;
-  /// Writes the cluster's id into the disks' identity files, durably. kWrongCluster when they belong to
-  /// another one.
+  /// Writes the cluster's id into the disks' identity files, durably. kWrongCluster when they
+  /// belong to another one.
   Status SetClusterId(const std::string& cluster_id);
   /// The highest epoch of a metaserver's command that was ever seen.
   Epoch highest_epoch() const { return Epoch(highest_epoch_.load(std::memory_order_acquire)); }
@@ -173,10 +177,10 @@ class BlockStore {
 
   // ---- data ----
 
-  /// Writes `data` at `offset`. After OK it survives a crash of the process; see Sync. Writes of one block
-  /// are atomic to its readers; one beyond 1.7 MiB is done in pieces, each of them atomic.
-  /// kInvalidArgument: beyond kMaxBlockBytes, or a wrong number of checksums. kNoSpace: no disk has room
-  /// for a new replica, or this replica's disk is full.
+  /// Writes `data` at `offset`. After OK it survives a crash of the process; see Sync. Writes of
+  /// one block are atomic to its readers; one beyond 1.7 MiB is done in pieces, each of them
+  /// atomic. kInvalidArgument: beyond kMaxBlockBytes, or a wrong number of checksums. kNoSpace: no
+  /// disk has room for a new replica, or this replica's disk is full.
   Status Write(const WriteArguments& arguments);
 
   /// The stored checksums and where the bytes are. Does not read or verify the bytes.
@@ -187,28 +191,28 @@ class BlockStore {
   Result<VerifiedPages> Read(BlockId block, Generation generation, uint32_t offset,
                              uint32_t length);
 
-  /// Lowers the length to `length`: what is behind reads as zeros. Does nothing when the replica is not
-  /// longer.
+  /// Lowers the length to `length`: what is behind reads as zeros. Does nothing when the replica is
+  /// not longer.
   Status Truncate(BlockId block, Generation generation, uint32_t length);
 
-  /// Everything that Write or Truncate answered OK before this call is on the platter, and the replica
-  /// will be found after a power cut.
+  /// Everything that Write or Truncate answered OK before this call is on the platter, and the
+  /// replica will be found after a power cut.
   Status Sync(BlockId block, Generation generation);
 
   Result<ReplicaStat> Stat(BlockId block);
 
   // ---- deletion ----
 
-  /// Moves the replica to its disk's trash when its generation is `up_to` or below; OK also when there is
-  /// none. kConflict when it has a higher generation. Durable after SyncDeletions.
+  /// Moves the replica to its disk's trash when its generation is `up_to` or below; OK also when
+  /// there is none. kConflict when it has a higher generation. Durable after SyncDeletions.
   Status MoveToTrash(BlockId block, Generation up_to);
   /// Moves the replica out of the way, never to be erased by Tercet. kNotFound when there is none.
   /// Durable after SyncDeletions.
   Status Quarantine(BlockId block);
   /// Makes all moves up to now durable.
   Status SyncDeletions();
-  /// Erases what is longer than `grace_ms` in the trash, and on disks with less free space than twice the
-  /// reserve everything in it. Returns how many files were erased.
+  /// Erases what is longer than `grace_ms` in the trash, and on disks with less free space than
+  /// twice the reserve everything in it. Returns how many files were erased.
   uint64_t PurgeTrash(int64_t grace_ms);
 
   // ---- reports ----
@@ -221,23 +225,41 @@ class BlockStore {
   const StoreCounters& counters() const { return counters_; }
 
  private:
-  struct Access;
-
   BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptions options);
   Status OpenDisks();
   Status AdoptIdentities();
-  /// The disk that holds the block; kNotFound, or kIo when its disk failed.
-  Result<StoreDisk*> Locate(BlockId block, Generation* generation);
-  Status OpenHandle(BlockHandle& handle);
+  Status LoadEpoch();
+  Status OpenIndexes();
+
+  /// Checks offset, length and checksums of a write.
+  static Status CheckArguments(const WriteArguments& arguments);
+  /// Where the block's replica is, by the indexes: kNotFound, or kIo when its disk failed.
+  struct Location {
+    StoreDisk* disk = nullptr;
+    Generation generation;
+  };
+  Result<Location> Locate(BlockId block);
+
+  // These need the handle's lock, exclusively.
+  Status OpenReplica(BlockHandle& handle);
   Status CreateReplica(BlockHandle& handle, const WriteArguments& arguments);
-  Status WriteExisting(BlockHandle& handle, const WriteArguments& arguments);
-  std::vector<StoreDisk*> DisksByFreeSpace();
-  /// Counts damage, ejects the disk after I/O errors; returns `status`.
+  Status CreateOn(StoreDisk& disk, BlockHandle& handle, const WriteArguments& arguments);
+  /// Runs `change` on the open replica. After an error the replica is closed, so that the next
+  /// access opens it anew and finishes or drops what was half done.
+  template <typename Change>
+  Status ApplyChange(BlockHandle& handle, Generation generation, Change&& change);
+  Status MoveAway(BlockHandle& handle, const Location& location, bool to_trash);
+
+  /// Runs `function` on the open replica, under the lock shared with other readers.
+  template <typename Function>
+  Status WithReader(BlockId block, Generation generation, Function&& function);
+  Status CheckGeneration(const BlockHandle& handle, Generation wanted) const;
+
+  std::vector<StoreDisk*> DisksByFreeSpace(uint64_t wanted_bytes);
+  void MakeRoom(StoreDisk& disk);
+  /// Counts damage and ejects the disk after I/O errors; returns `status`.
   Status Note(StoreDisk* disk, Status status);
   void Eject(StoreDisk& disk, const Status& why);
-  template <typename Function>
-  auto WithReader(BlockId block, Generation generation, Function&& function)
-      -> decltype(function(std::declval<BlockHandle&>()));
 
   // Constant after Open.
   Disk& disk_;

@@ -31,8 +31,8 @@ inline constexpr uint32_t kTableOffset = kIntentOffset + kIntentBytes;
 inline constexpr uint32_t kDataOffset = 17 * kPageBytes;
 static_assert(kTableOffset + 4 * kMaxBlockPages <= kDataOffset);
 
-/// CRC-32C of 4096 zero bytes. A table entry is the page's CRC XOR this, so that a hole in the table
-/// describes a hole in the data.
+/// CRC-32C of 4096 zero bytes. A table entry is the page's CRC XOR this, so that a hole in the
+/// table describes a hole in the data.
 inline constexpr uint32_t kZeroPageCrc = 0x98f94189;
 
 /// How many pages `length` bytes take.
@@ -41,7 +41,7 @@ constexpr uint32_t PagesFor(uint32_t length) { return (length + kPageBytes - 1) 
 struct ReplicaHeader {
   BlockId block;
   Generation generation;
-  uint32_t length = 0;    // highest byte written + 1
+  uint32_t length = 0;     // highest byte written + 1
   int64_t created_ns = 0;  // for people
 };
 
@@ -54,8 +54,8 @@ struct ReplicaIntent {
   uint32_t first_page = 0;
   /// kWrite: how many pages. kTruncate: how many table entries there were before, from page 0 on.
   uint32_t page_count = 0;
-  /// kWrite: the table entries to be of the pages. kTruncate: one, of the page that the new end cuts;
-  /// none when it cuts none.
+  /// kWrite: the table entries to be of the pages. kTruncate: one, of the page that the new end
+  /// cuts; none when it cuts none.
   std::vector<uint32_t> entries;
 };
 
