@@ -21,7 +21,7 @@ std::string QuotedList(const std::vector<std::string>& items) {
   return out;
 }
 
-/// "from 1s to 10s", "of at least 1s", "of at most 10s" or nothing.
+/// " from 1s to 10s", " of at least 1s", " of at most 10s" or nothing.
 std::string Range(Bounds bounds, const std::function<std::string(int64_t)>& format) {
   using Limits = std::numeric_limits<int64_t>;
   bool has_min = bounds.min != Limits::min();
@@ -30,6 +30,15 @@ std::string Range(Bounds bounds, const std::function<std::string(int64_t)>& form
   if (has_min) return " of at least " + format(bounds.min);
   if (has_max) return " of at most " + format(bounds.max);
   return "";
+}
+
+/// " of 1 to 3 strings", " of at least 1 strings", …
+std::string Count(Bounds bounds, const std::string& what) {
+  const std::string max = std::to_string(bounds.max);
+  bool has_max = bounds.max != Bounds{}.max;
+  if (bounds.min <= 0) return has_max ? " of at most " + max + " " + what : "";
+  const std::string min = std::to_string(bounds.min);
+  return has_max ? " of " + min + " to " + max + " " + what : " of at least " + min + " " + what;
 }
 
 }  // namespace
@@ -137,15 +146,12 @@ std::string ConfigSchema::Allowed(const Field& field) {
              Range(field.bounds,
                    [](int64_t value) { return FormatDuration(std::chrono::milliseconds(value)); }) +
              ", such as \"500ms\"";
-    case Kind::kString: {
-      bool bounded = field.bounds.max != Bounds{}.max;
-      if (field.bounds.min == 0 && !bounded) return "a string";
-      return "a string" + Range(field.bounds, number) + " characters" + unit;
-    }
+    case Kind::kString:
+      return "a string" + Count(field.bounds, "characters");
     case Kind::kChoice:
       return "one of " + QuotedList(field.allowed);
     case Kind::kStringList:
-      return "a list" + Range(field.bounds, number) + " strings" + unit;
+      return "a list" + Count(field.bounds, "strings");
   }
   return "";
 }

@@ -98,12 +98,11 @@ TEST(ConfigTest, WrongTypesAreErrorsThatSayWhatIsAllowed) {
   EXPECT_EQ(config.Error("verify = 1"), "x.toml:1: verify must be true or false");
   EXPECT_EQ(config.Error("log.level = 'loud'"),
             "x.toml:1: log.level must be one of \"debug\", \"info\"");
-  EXPECT_EQ(config.Error("disks = ['/a', 3]"),
-            "x.toml:1: disks must be a list from 1 to 3 strings");
+  EXPECT_EQ(config.Error("disks = ['/a', 3]"), "x.toml:1: disks must be a list of 1 to 3 strings");
   EXPECT_EQ(config.Error("listen = 3"),
             "x.toml:1: unknown key 'listen'; --print-config lists all keys");
   EXPECT_EQ(config.Error("data_dir = 3"),
-            "x.toml:1: data_dir must be a string from 1 to 100 characters");
+            "x.toml:1: data_dir must be a string of 1 to 100 characters");
 }
 
 TEST(ConfigTest, BoundsAreInclusiveAndNarrowedToTheType) {
@@ -130,7 +129,7 @@ TEST(ConfigTest, BadSyntaxNamesTheLine) {
 
 TEST(ConfigTest, MissingRequiredKeysAreErrors) {
   EXPECT_EQ(SampleConfig().Error(""),
-            "x.toml: data_dir is missing (where the state is kept): must be a string from 1 to 100 "
+            "x.toml: data_dir is missing (where the state is kept): must be a string of 1 to 100 "
             "characters");
 }
 
