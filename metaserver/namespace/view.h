@@ -21,9 +21,11 @@ class View {
   /// The value of `key`, or nothing. Fails only when the database does.
   virtual Result<std::optional<std::string>> Get(std::string_view key) const = 0;
 
-  /// Called for each row in key order; false ends the scan. The views are valid during the call only.
+  /// Called for each row in key order; false ends the scan. The views are valid during the call
+  /// only.
   using RowFunction = std::function<bool(std::string_view key, std::string_view value)>;
-  /// Visits rows with from <= key < to.
+  /// Visits rows with from <= key < to. The function may read from the view, but must not end its
+  /// life.
   virtual Status Scan(std::string_view from, std::string_view to, const RowFunction& row) const = 0;
 };
 
@@ -35,6 +37,7 @@ class Transaction final : public View {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, const RowFunction& row) const override;
+  /// The key must not be empty nor begin with a zero byte: those rows are the database's own.
   void Put(std::string_view key, std::string_view value);
   void Delete(std::string_view key);
 
