@@ -1,4 +1,5 @@
-// What the data plane counts. The service exports it; the data plane itself knows no metrics library.
+// What the data plane counts. The service exports it; the data plane itself knows no metrics
+// library.
 #pragma once
 
 #include <array>
@@ -8,8 +9,8 @@
 
 namespace tercet {
 
-/// Durations in power-of-two buckets: bucket i counts those of less than 2^i microseconds that are in
-/// no lower bucket; the last one takes the rest. Thread-safe.
+/// Durations in power-of-two buckets: bucket i counts those of less than 2^i microseconds that are
+/// in no lower bucket; the last one takes the rest. Thread-safe.
 class LatencyCounters {
  public:
   static constexpr size_t kBuckets = 26;  // up to 2^25 µs, 33 s
@@ -53,7 +54,7 @@ struct DataPlaneCounters {
   Count downstream_failures{0};  // links that failed with operations in flight
   Count refused_for_stall{0};    // writes refused at once because their downstream stands still
 
-  LatencyCounters read_latency;   // from the frame's arrival to its answer's last byte in the socket
+  LatencyCounters read_latency;  // from the frame's arrival to its answer's last byte in the socket
   LatencyCounters write_latency;  // from the frame's arrival to the acknowledgement, chain included
   LatencyCounters sync_latency;
 };

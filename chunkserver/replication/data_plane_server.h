@@ -50,15 +50,15 @@ class DataPlaneServer {
   /// Stop().
   ~DataPlaneServer();
 
-  /// The cluster (16 bytes) and the server's number in it, once registered. May be called again with
-  /// the same values.
+  /// The cluster (16 bytes) and the server's number in it, once registered. May be called again
+  /// with the same values.
   void SetIdentity(const std::string& cluster_id, ServerId server_id);
 
   uint16_t port() const;
   const DataPlaneCounters& counters() const;
 
-  /// Closes all connections and waits for all threads. Operations in flight stay unanswered; what was
-  /// acknowledged is in the store. Idempotent.
+  /// Closes all connections and waits for all threads. Operations in flight stay unanswered; what
+  /// was acknowledged is in the store. Idempotent.
   void Stop();
 
  private:

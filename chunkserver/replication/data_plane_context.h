@@ -1,0 +1,49 @@
+// What the connections of one data-plane server share.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "chunkserver/replication/block_order.h"
+#include "chunkserver/replication/buffer_pool.h"
+#include "chunkserver/replication/counters.h"
+#include "chunkserver/replication/data_plane_server.h"
+#include "chunkserver/replication/downstream.h"
+#include "chunkserver/replication/link_registry.h"
+#include "chunkserver/replication/sync_pool.h"
+#include "chunkserver/store/block_store.h"
+
+namespace tercet {
+
+/// Outlives all connections. Every part is thread-safe.
+struct DataPlaneContext {
+  DataPlaneContext(const DataPlaneOptions& given, BlockStore& block_store)
+      : options(given),
+        store(block_store),
+        buffers(given.buffer_bytes),
+        downstream(given, counters),
+        syncs(given.sync_threads, /*max_queued=*/1024) {}
+
+  struct Identity {
+    std::string cluster_id;
+    ServerId server_id;  // 0: not registered yet
+  };
+  Identity identity() const {
+    std::lock_guard lock(identity_mutex);
+    return current_identity;
+  }
+
+  const DataPlaneOptions options;
+  BlockStore& store;
+  DataPlaneCounters counters;
+  BufferPool buffers;
+  BlockOrder order;
+  LinkRegistry links;
+  Downstream downstream;
+  SyncPool syncs;
+
+  mutable std::mutex identity_mutex;
+  Identity current_identity;  // guarded by identity_mutex
+};
+
+}  // namespace tercet

@@ -1,0 +1,79 @@
+// A write, sync or truncation on its way through this server.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "tercet_thrift/data_plane_types.h"
+
+namespace tercet {
+
+class ChainOperation;
+
+/// Whoever gets to know how an operation ended.
+class OperationOwner {
+ public:
+  virtual ~OperationOwner() = default;
+  /// Called once, by the thread that finished the last part. Must not wait.
+  virtual void OperationDone(const ChainOperation& operation) = 0;
+};
+
+/// Has one or two parts, the local one and the one downstream, which end in any order and in any
+/// thread. The thread that ends the last one tells the owner.
+class ChainOperation {
+ public:
+  ChainOperation(std::shared_ptr<OperationOwner> owner, wire::FrameKind::type kind,
+                 uint64_t request_id, ServerId self, int64_t arrived_nanos)
+      : kind_(kind),
+        request_id_(request_id),
+        self_(self),
+        arrived_nanos_(arrived_nanos),
+        owner_(std::move(owner)) {}
+
+  /// Before the operation is given to a link, by the thread that will finish the local part.
+  void AddDownstreamPart() { parts_left_.fetch_add(1, std::memory_order_relaxed); }
+
+  void FinishLocal(Status status) {
+    local_ = std::move(status);
+    FinishPart();
+  }
+  void FinishDownstream(Status status, ServerId failed) {
+    downstream_ = std::move(status);
+    downstream_failed_ = failed;
+    FinishPart();
+  }
+
+  /// For the owner, when the operation is done. What happened farthest down the chain comes first.
+  const Status& status() const { return downstream_.ok() ? local_ : downstream_; }
+  ServerId failed_server() const {
+    if (!downstream_.ok()) return downstream_failed_;
+    return local_.ok() ? ServerId() : self_;
+  }
+
+  wire::FrameKind::type kind() const { return kind_; }
+  uint64_t request_id() const { return request_id_; }
+  int64_t arrived_nanos() const { return arrived_nanos_; }
+
+ private:
+  void FinishPart() {
+    if (parts_left_.fetch_sub(1, std::memory_order_acq_rel) == 1) owner_->OperationDone(*this);
+  }
+
+  // Constant after construction.
+  const wire::FrameKind::type kind_;
+  const uint64_t request_id_;
+  const ServerId self_;
+  const int64_t arrived_nanos_;  // monotonic
+  const std::shared_ptr<OperationOwner> owner_;
+
+  // Each written by the one thread that ends its part, before parts_left_ goes down.
+  Status local_;
+  Status downstream_;
+  ServerId downstream_failed_;
+  std::atomic<int> parts_left_{1};
+};
+
+}  // namespace tercet

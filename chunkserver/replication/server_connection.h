@@ -1,0 +1,116 @@
+// One accepted connection of the data plane.
+//
+// Its thread reads frames and handles them one after the other: reads and the local part of writes
+// are done on it; what waits for other servers or for a sync of the disk is finished by other
+// threads, so answers may overtake one another. After HELLO the frames are:
+//   READ, STAT             answered by this thread
+//   WRITE, TRUNCATE, SYNC  become a ChainOperation (chain.md)
+// Bytes that are no valid frame end the connection; a valid frame that asks for nonsense gets an
+// answer.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chunkserver/replication/data_plane_context.h"
+#include "chunkserver/replication/frame_sender.h"
+#include "chunkserver/replication/operation.h"
+#include "common/rpc/frame_connection.h"
+#include "common/rpc/socket_listener.h"
+
+namespace tercet {
+
+class ServerConnection final : public ServedConnection,
+                               public OperationOwner,
+                               public std::enable_shared_from_this<ServerConnection> {
+ public:
+  /// Takes over the socket. `context` must outlive the connection.
+  ServerConnection(DataPlaneContext& context, int socket, const std::string& peer);
+  ~ServerConnection() override;
+
+  void Serve() override;
+  void Shutdown() override;
+  void OperationDone(const ChainOperation& operation) override;
+
+ private:
+  /// A chain request on the way to becoming an operation.
+  struct ChainRequest {
+    BlockId block;
+    Generation generation;
+    bool may_create = false;
+    std::vector<wire::ChainHop> downstream;  // as this server got it
+    std::string forward_header;              // for the next server; empty at the tail
+    std::shared_ptr<PayloadBuffer> payload;
+    size_t payload_bytes = 0;
+  };
+
+  /// Reads and answers HELLO; `accepted` says how.
+  Status Greet(bool* accepted);
+  Status CheckHello(const wire::HelloHeader& hello);
+  Status ServeFrames();
+  Status ServeRequests();
+  /// Waits for the next frame, for as long as it takes.
+  Status WaitForInput();
+  Status Dispatch(const FramePrelude& prelude, std::string_view header);
+
+  // Each returns an error only when the connection cannot go on.
+  Status HandleRead(const FramePrelude& prelude, std::string_view header);
+  Status HandleStat(const FramePrelude& prelude, std::string_view header);
+  Status HandleWrite(const FramePrelude& prelude, std::string_view header);
+  Status HandleSync(const FramePrelude& prelude, std::string_view header);
+  Status HandleTruncate(const FramePrelude& prelude, std::string_view header);
+
+  Status ReadVerified(const FramePrelude& prelude, const wire::ReadHeader& request);
+  Status RefuseRead(const FramePrelude& prelude, const Status& status);
+
+  Status CheckChain(const std::vector<wire::ChainHop>& downstream) const;
+  Status CheckReplica(BlockId block, Generation generation, bool may_create) const;
+  Status ReceiveWritePayload(const FramePrelude& prelude, const wire::WriteHeader& write,
+                             Status* verdict, std::shared_ptr<PayloadBuffer>* payload);
+  /// Counts a new operation, waiting while too many are unanswered. Null when the connection
+  /// closes.
+  std::shared_ptr<ChainOperation> BeginOperation(const FramePrelude& prelude);
+  /// Passes the request on, and meanwhile does `local` here. For one block, both happen in one
+  /// order, whichever connections the requests came by. Returns the local outcome, with which the
+  /// operation's local part is to be ended.
+  template <typename Local>
+  Status ForwardAndApply(const ChainRequest& request,
+                         const std::shared_ptr<ChainOperation>& operation, Local&& local);
+  /// Syncs the block, here or in another thread, and ends the operation's local part.
+  void SyncThenFinish(std::shared_ptr<ChainOperation> operation, BlockId block,
+                      Generation generation);
+  bool IsAloneAndIdle();
+
+  void CountFailure(const Status& status);
+  template <typename Header>
+  void Respond(wire::FrameKind::type kind, uint64_t request_id, const Header& header);
+  void RespondChain(wire::FrameKind::type request_kind, uint64_t request_id, const Status& status,
+                    ServerId failed_server);
+
+  // Constant after construction, or after HELLO.
+  DataPlaneContext& context_;
+  ServerId self_;
+  std::string caller_;
+  std::string link_name_;  // empty: none
+
+  // Of the connection's thread.
+  int64_t arrived_nanos_ = 0;  // when the frame that is being handled came
+
+  // Self-synchronised.
+  FrameConnection connection_;  // received from by the connection's thread only
+  FrameSender sender_;
+  std::atomic<bool> closing_{false};
+
+  std::mutex pending_mutex_;
+  std::condition_variable pending_changed_;
+  size_t pending_ = 0;         // guarded by pending_mutex_
+  bool pending_full_ = false;  // guarded by pending_mutex_: the connection's thread waits
+};
+
+}  // namespace tercet
