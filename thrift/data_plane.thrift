@@ -1,4 +1,4 @@
-// Headers of the data-plane frames (chunkserver/replication/frame_format.md); serialized with the
+// Headers of the data-plane frames (common/rpc/frame_format.md); serialized with the
 // compact protocol. The payload follows the header raw. The frame's kind says which struct it is.
 namespace cpp tercet.wire
 
