@@ -33,6 +33,8 @@ namespace tercet {
 inline constexpr uint32_t kMaxLinks = 65000;
 /// Blocks that one truncation removes at once; when there are more, all go to the reclaimer.
 inline constexpr int kMaxBlocksCutAtOnce = 128;
+/// Blocks that one commit may name in each of its lists; a writer with more sends several.
+inline constexpr size_t kMaxBlocksPerCommit = 1024;
 /// Per inode.
 inline constexpr uint32_t kMaxXattrs = 1000;
 /// Names and values of one inode's attributes together.

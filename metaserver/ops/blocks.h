@@ -1,0 +1,39 @@
+// What several operations do with the blocks of a file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "metaserver/namespace/tables.h"
+#include "metaserver/ops/operation.h"
+#include "tercet_thrift/common_types.h"
+
+namespace tercet {
+
+/// The number of blocks that a file of this size may have: no index at or above it holds data.
+uint64_t BlockIndexEnd(uint64_t size_bytes, uint32_t block_size_bytes);
+
+/// The file's pending truncation, if there is one. One look-up only when the inode says so.
+Result<std::optional<TruncationRecord>> FindPendingTruncation(const Tables& tables, InodeId inode,
+                                                              const InodeRecord& record);
+
+/// Takes a block out of the state: its rows go, delete tasks for the servers of its chain come in.
+/// Lowers `record`.block_count but does not write the inode, and counts committed blocks in
+/// *committed_removed: the caller takes them from Counter::kBlockCount once for all blocks.
+void RemoveBlock(MutableTables& tables, InodeId inode, InodeRecord& record, uint64_t index,
+                 const FileBlockRecord& block, int64_t* committed_removed);
+
+struct BlockList {
+  std::vector<wire::BlockInfo> blocks;
+  /// The list ends before the last block of the range.
+  bool more = false;
+};
+/// Committed, living blocks with first <= index < end and below the file's size, at most
+/// max_blocks. Bounded work: at most kMaxBlocksPerReply rows are looked at.
+Result<BlockList> ListBlocks(const Tables& tables, InodeId inode, const InodeRecord& record,
+                             uint64_t first, uint64_t end, int max_blocks);
+
+}  // namespace tercet

@@ -1,0 +1,108 @@
+#include "metaserver/ops/inodes.h"
+
+#include "metaserver/ops/attributes.h"
+
+namespace tercet {
+namespace {
+
+std::string InodeText(InodeId inode) { return "inode " + std::to_string(inode.value()); }
+
+}  // namespace
+
+Result<InodeRecord> GetDirectory(const Tables& tables, InodeId inode) {
+  ASSIGN_OR_RETURN(InodeRecord record, tables.GetInode(inode));
+  if (!record.is_directory()) {
+    return Status(StatusCode::kNotDirectory, InodeText(inode) + " is not a directory");
+  }
+  return record;
+}
+
+Result<InodeRecord> GetLinkedDirectory(const Tables& tables, InodeId inode) {
+  ASSIGN_OR_RETURN(InodeRecord record, GetDirectory(tables, inode));
+  if (record.nlink == 0) {
+    return Status(StatusCode::kNotFound, "directory " + InodeText(inode) + " was removed");
+  }
+  return record;
+}
+
+Result<InodeRecord> GetRegularFile(const Tables& tables, InodeId inode) {
+  ASSIGN_OR_RETURN(InodeRecord record, tables.GetInode(inode));
+  if (record.is_directory()) {
+    return Status(StatusCode::kIsDirectory, InodeText(inode) + " is a directory");
+  }
+  if (!record.is_regular()) {
+    return Status(StatusCode::kInvalidArgument, InodeText(inode) + " is not a regular file");
+  }
+  return record;
+}
+
+void PutChangedInode(MutableTables& tables, InodeId inode, InodeRecord& record) {
+  ++record.change_version;
+  tables.PutInode(inode, record);
+}
+
+void TouchDirectory(InodeRecord& directory, int64_t now_ns) {
+  directory.mtime_ns = now_ns;
+  directory.ctime_ns = now_ns;
+}
+
+InodeRecord MakeInode(const InodeRecord& parent, InodeType type, int32_t mode,
+                      const wire::Owner& owner, int64_t now_ns) {
+  InodeRecord record;
+  record.type = type;
+  record.mode = static_cast<uint32_t>(mode) & kModeMask;
+  record.uid = static_cast<uint32_t>(owner.uid);
+  record.gid = static_cast<uint32_t>(owner.gid);
+  if ((parent.mode & kSetGidBit) != 0) {
+    record.gid = parent.gid;
+    if (type == InodeType::kDirectory) record.mode |= kSetGidBit;
+  }
+  record.nlink = type == InodeType::kDirectory ? 2 : 1;
+  record.size_bytes = type == InodeType::kDirectory ? kDirectorySizeBytes : 0;
+  record.atime_ns = record.mtime_ns = record.ctime_ns = now_ns;
+  record.block_size_bytes = parent.block_size_bytes;
+  record.replicas = parent.replicas;
+  record.min_replicas = parent.min_replicas;
+  return record;
+}
+
+Result<InodeId> InsertInode(OperationContext& context, InodeId parent_id, InodeRecord& parent,
+                            std::string_view name, InodeRecord& record) {
+  MutableTables tables(context.transaction);
+  ASSIGN_OR_RETURN(uint64_t number, tables.TakeNextId(Counter::kNextInode));
+  const InodeId inode(number);
+  RETURN_IF_ERROR(tables.AddToCounter(Counter::kInodeCount, 1));
+  if (record.is_directory()) {
+    record.parent = parent_id;
+    ++parent.nlink;
+  }
+  tables.PutInode(inode, record);
+  tables.PutDentry(parent_id, name, {inode, record.type});
+  TouchDirectory(parent, context.now_ns);
+  PutChangedInode(tables, parent_id, parent);
+  return inode;
+}
+
+Status DropName(OperationContext& context, InodeId inode, InodeRecord& record) {
+  MutableTables tables(context.transaction);
+  if (record.nlink == 0) {
+    return Status(StatusCode::kCorruption, InodeText(inode) + " has a name but no link count");
+  }
+  record.nlink = record.is_directory() ? 0 : record.nlink - 1;
+  record.ctime_ns = context.now_ns;
+  PutChangedInode(tables, inode, record);
+  if (record.nlink > 0) return Status::Ok();
+  tables.PutOrphan(inode, {context.now_ns});
+  return tables.AddToCounter(Counter::kOrphanCount, 1);
+}
+
+Result<bool> IsEmptyDirectory(const Tables& tables, InodeId directory) {
+  bool empty = true;
+  RETURN_IF_ERROR(tables.ScanDentries(directory, "", [&](std::string_view, const DentryRecord&) {
+    empty = false;
+    return false;
+  }));
+  return empty;
+}
+
+}  // namespace tercet
