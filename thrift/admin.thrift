@@ -49,6 +49,9 @@ struct GetStatusResponse {
   8: i64 session_count = 0,
   /** Files without a name that wait for their last close or for their space to be freed. */
   9: i64 orphan_count = 0,
+  /** Counts of blocks, replicas and deletions are of the state up to here: in a large state they are
+   *  brought up to date in the background only. Which servers are alive is always of now. */
+  10: optional i64 counted_index,
 }
 
 /** One of `path` and `inode`. */

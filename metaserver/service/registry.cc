@@ -1,0 +1,302 @@
+#include "metaserver/service/registry.h"
+
+#include <algorithm>
+#include <set>
+#include <span>
+
+#include "common/log/log.h"
+#include "metaserver/namespace/tables.h"
+#include "metaserver/ops/internal_operations.h"
+#include "metaserver/service/service_metrics.h"
+
+namespace tercet {
+namespace {
+
+/// Confirmed deletions in one journal record.
+constexpr size_t kConfirmationsPerRecord = 256;
+/// Confirmations taken from one heartbeat. The others' tasks go out again and are confirmed again.
+constexpr size_t kMaxConfirmations = 10'000;
+constexpr size_t kMaxDisks = 256;
+/// A scan over the rows of deleted tasks costs time until LevelDB compacts them; at most this part
+/// of the time is spent on it.
+constexpr int64_t kScanPause = 20;
+
+int64_t NoNegative(int64_t value) { return std::max<int64_t>(value, 0); }
+
+std::vector<DiskState> DisksFromWire(const std::vector<wire::DiskReport>& reports) {
+  std::vector<DiskState> disks;
+  disks.reserve(std::min(reports.size(), kMaxDisks));
+  for (const wire::DiskReport& report : reports) {
+    if (disks.size() == kMaxDisks) break;
+    DiskState disk;
+    disk.uuid = report.disk_uuid;
+    disk.path = report.path;
+    disk.total_bytes = static_cast<uint64_t>(NoNegative(report.total_bytes));
+    disk.available_bytes = static_cast<uint64_t>(NoNegative(report.available_bytes));
+    disk.replica_count = static_cast<uint64_t>(NoNegative(report.replica_count));
+    disk.healthy = report.healthy;
+    disks.push_back(std::move(disk));
+  }
+  return disks;
+}
+
+ServerId IdFromWire(int32_t id) { return ServerId(static_cast<uint32_t>(id)); }
+
+}  // namespace
+
+Registry::Registry(RegistryOptions options, Proposer& proposer, Database& database,
+                   ServerTable& servers, const Clock& clock)
+    : options_(options),
+      proposer_(proposer),
+      database_(database),
+      servers_(servers),
+      clock_(clock) {}
+
+Status Registry::Load() {
+  std::lock_guard register_lock(register_mutex_);
+  loaded_ms_ = clock_.MonotonicMillis();
+  reports_.Clear();
+  std::lock_guard lock(mutex_);
+  deliveries_.clear();
+  return Tables(database_.committed()).ScanServers([&](ServerId id, const ServerRecord& record) {
+    ServerState state;
+    state.id = id;
+    state.uuid = record.uuid;
+    state.address = HostPort{record.host, record.port};
+    state.version = record.version;
+    state.incarnation = static_cast<int64_t>(record.incarnation);
+    servers_.AddKnown(std::move(state));
+    deliveries_[id];
+    return true;
+  });
+}
+
+void Registry::Register(const wire::RegisterServerRequest& request,
+                        wire::RegisterServerResponse* response) {
+  const Status status = RegisterChecked(request, response);
+  if (!status.ok() && status.code() != StatusCode::kNotActive) {
+    LOG_WARN_LIMITED("registration refused address={}:{}: {}", request.host, request.port, status);
+  }
+  proposer_.FillInfo(status, &response->info);
+}
+
+Status Registry::CheckIdentity(const wire::RegisterServerRequest& request) const {
+  const auto known = servers_.FindByUuid(request.server_uuid);
+  if (!known) {
+    if (servers_.All().size() >= options_.max_servers) {
+      return Status(StatusCode::kFailedPrecondition, "there are too many chunk servers");
+    }
+    return Status::Ok();
+  }
+  const HostPort address{request.host, static_cast<uint16_t>(request.port)};
+  if (known->address == address || known->incarnation == request.incarnation) return Status::Ok();
+  if (servers_.IsAlive(*known)) {
+    ServiceCounters::Get().identity_conflicts.Increment();
+    return Status(StatusCode::kIdentityInUse,
+                  "chunk server " + std::to_string(known->id.value()) + " with this identity is " +
+                      "alive at " + known->address.ToString() + ": " + address.ToString() +
+                      " has a copy of its data folder; give it a folder of its own, or stop the "
+                      "other one first");
+  }
+  // Until a server that lives had time to be heard of, it may be alive.
+  const int64_t wait_ms =
+      loaded_ms_ + servers_.options().death_timeout_ms - clock_.MonotonicMillis();
+  if (known->last_heartbeat_ms < 0 && wait_ms > 0) {
+    return Status(StatusCode::kUnavailable,
+                  "chunk server " + std::to_string(known->id.value()) + " may still be alive at " +
+                      known->address.ToString() + ": retry in " + std::to_string(wait_ms) + " ms");
+  }
+  return Status::Ok();
+}
+
+Status Registry::RegisterChecked(const wire::RegisterServerRequest& request,
+                                 wire::RegisterServerResponse* response) {
+  if (request.port < 1 || request.port > 65535 || request.host.empty()) {
+    return Status(StatusCode::kInvalidArgument,
+                  "a chunk server needs an address that others can reach, not '" + request.host +
+                      ":" + std::to_string(request.port) + "'");
+  }
+  std::lock_guard register_lock(register_mutex_);
+  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
+  RETURN_IF_ERROR(CheckIdentity(request));
+  RETURN_IF_ERROR(proposer_.Propose("register server", [&](OperationContext& context) -> Status {
+    ASSIGN_OR_RETURN(*response, EvaluateRegisterServer(context, request));
+    return Status::Ok();
+  }));
+  response->heartbeat_interval_ms = static_cast<int32_t>(options_.heartbeat_interval.count());
+  ServerState state;
+  state.id = IdFromWire(response->server_id);
+  state.uuid = request.server_uuid;
+  state.address = HostPort{request.host, static_cast<uint16_t>(request.port)};
+  state.version = request.version;
+  state.incarnation = request.incarnation;
+  state.disks = DisksFromWire(request.disks);
+  LOG_INFO("chunk server registered server={} address={} disks={} version={}", state.id,
+           state.address.ToString(), state.disks.size(), state.version);
+  std::lock_guard lock(mutex_);
+  Delivery& delivery = deliveries_[state.id];
+  delivery = Delivery{};
+  delivery.was_alive = true;
+  delivery.next_digest_ms = clock_.MonotonicMillis();
+  servers_.Register(std::move(state));
+  return Status::Ok();
+}
+
+void Registry::Heartbeat(const wire::HeartbeatRequest& request, wire::HeartbeatResponse* response) {
+  proposer_.FillInfo(HeartbeatChecked(request, response), &response->info);
+}
+
+Status Registry::HeartbeatChecked(const wire::HeartbeatRequest& request,
+                                  wire::HeartbeatResponse* response) {
+  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
+  const ServerId server = IdFromWire(request.server_id);
+  if (!servers_.Heartbeat(server, request.incarnation, DisksFromWire(request.disks))) {
+    response->register_again = true;
+    return Status::Ok();
+  }
+  RETURN_IF_ERROR(ConfirmDeletions(server, request.deleted));
+  RETURN_IF_ERROR(CollectTasks(server, &response->delete_replicas));
+  const int64_t now_ms = clock_.MonotonicMillis();
+  std::lock_guard lock(mutex_);
+  Delivery& delivery = deliveries_[server];
+  if (now_ms >= delivery.next_digest_ms) {
+    response->want_digests = true;
+    // Asked again when no report comes.
+    delivery.next_digest_ms = now_ms + 10 * options_.heartbeat_interval.count();
+  }
+  return Status::Ok();
+}
+
+Status Registry::ConfirmDeletions(ServerId server,
+                                  const std::vector<wire::DeleteReplicaTask>& deleted) {
+  const std::span<const wire::DeleteReplicaTask> all(deleted.data(),
+                                                     std::min(deleted.size(), kMaxConfirmations));
+  for (size_t at = 0; at < all.size(); at += kConfirmationsPerRecord) {
+    const auto batch = all.subspan(at, std::min(kConfirmationsPerRecord, all.size() - at));
+    int removed = 0;
+    RETURN_IF_ERROR(
+        proposer_.Propose("finish delete tasks", [&](OperationContext& context) -> Status {
+          ASSIGN_OR_RETURN(BatchResult result, EvaluateFinishDeleteTasks(context, server, batch));
+          removed = result.removed;
+          return Status::Ok();
+        }));
+    ServiceCounters::Get().delete_tasks_confirmed.Increment(removed);
+  }
+  return Status::Ok();
+}
+
+Status Registry::CollectTasks(ServerId server, std::vector<wire::DeleteReplicaTask>* tasks) {
+  const int64_t start_ms = clock_.MonotonicMillis();
+  BlockId from;
+  {
+    std::lock_guard lock(mutex_);
+    from = deliveries_[server].next_task;
+  }
+  RETURN_IF_ERROR(Tables(database_.committed())
+                      .ScanDeleteTasks(server, from, [&](BlockId block, const auto& record) {
+                        wire::DeleteReplicaTask task;
+                        task.block_id = static_cast<int64_t>(block.value());
+                        task.generation = static_cast<int64_t>(record.generation.value());
+                        tasks->push_back(task);
+                        return tasks->size() < options_.max_tasks_per_heartbeat;
+                      }));
+  const int64_t now_ms = clock_.MonotonicMillis();
+  std::lock_guard lock(mutex_);
+  Delivery& delivery = deliveries_[server];
+  if (tasks->size() == options_.max_tasks_per_heartbeat) {
+    // Skips the rows that were deleted before the first task, and nothing else.
+    delivery.next_task = BlockId(static_cast<uint64_t>(tasks->front().block_id));
+  } else if (now_ms >= delivery.full_scan_ms) {
+    // The end was seen. New tasks may have any block id, so the next scan starts at the lowest.
+    delivery.next_task = BlockId();
+    delivery.full_scan_ms = now_ms + kScanPause * (now_ms - start_ms);
+  }
+  ServiceCounters::Get().delete_tasks_sent.Increment(static_cast<double>(tasks->size()));
+  return Status::Ok();
+}
+
+Status Registry::CheckSender(ServerId server, int64_t incarnation) const {
+  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
+  const auto known = servers_.Find(server);
+  if (!known || known->incarnation != incarnation || !servers_.IsAlive(*known)) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "chunk server " + std::to_string(server.value()) + " has to register first");
+  }
+  return Status::Ok();
+}
+
+void Registry::AskForDigestsBy(ServerId server, int64_t latest_ms) {
+  std::lock_guard lock(mutex_);
+  Delivery& delivery = deliveries_[server];
+  delivery.next_digest_ms = std::min(delivery.next_digest_ms, latest_ms);
+}
+
+void Registry::ReportDigests(const wire::ReportDigestsRequest& request,
+                             wire::ReportDigestsResponse* response) {
+  proposer_.FillInfo(ReportDigestsChecked(request, response), &response->info);
+}
+
+Status Registry::ReportDigestsChecked(const wire::ReportDigestsRequest& request,
+                                      wire::ReportDigestsResponse* response) {
+  const ServerId server = IdFromWire(request.server_id);
+  RETURN_IF_ERROR(CheckSender(server, request.incarnation));
+  const auto snapshot = database_.TakeSnapshot();
+  ASSIGN_OR_RETURN(response->differing_ranges,
+                   reports_.CompareDigests(*snapshot, server, request.ranges));
+  const int64_t now_ms = clock_.MonotonicMillis();
+  {
+    std::lock_guard lock(mutex_);
+    deliveries_[server].next_digest_ms = now_ms + options_.digest_interval.count();
+  }
+  // What is missing is looked at more often: it may have been deleted or come back.
+  if (reports_.Missing(server) > 0) {
+    AskForDigestsBy(server, now_ms + 12 * options_.recheck_interval.count());
+  }
+  return Status::Ok();
+}
+
+void Registry::ReportReplicas(const wire::ReportReplicasRequest& request,
+                              wire::ReportReplicasResponse* response) {
+  proposer_.FillInfo(ReportReplicasChecked(request, response), &response->info);
+}
+
+Status Registry::ReportReplicasChecked(const wire::ReportReplicasRequest& request,
+                                       wire::ReportReplicasResponse* response) {
+  const ServerId server = IdFromWire(request.server_id);
+  RETURN_IF_ERROR(CheckSender(server, request.incarnation));
+  const size_t missing_before = reports_.Missing(server);
+  const auto snapshot = database_.TakeSnapshot();
+  ASSIGN_OR_RETURN(const ReplicaReports::Findings findings,
+                   reports_.CompareRange(*snapshot, server, request.range, request.replicas));
+  for (BlockId block : findings.quarantine) {
+    response->quarantine.push_back(static_cast<int64_t>(block.value()));
+  }
+  if (!findings.quarantine.empty()) {
+    LOG_WARN("replicas that no file has are put into quarantine server={} count={} first_block={}",
+             server, findings.quarantine.size(), findings.quarantine.front());
+    ServiceCounters::Get().replicas_quarantined.Increment(
+        static_cast<double>(findings.quarantine.size()));
+  }
+  if (reports_.Missing(server) > missing_before) {
+    LOG_WARN("replicas are missing server={} range={} missing={}", server, request.range,
+             findings.missing);
+  }
+  if (findings.look_again) {
+    AskForDigestsBy(server, clock_.MonotonicMillis() + options_.recheck_interval.count());
+  }
+  return Status::Ok();
+}
+
+void Registry::LogLiveness() {
+  const auto alive = servers_.Alive();
+  const std::set<ServerId> alive_set(alive.begin(), alive.end());
+  std::lock_guard lock(mutex_);
+  for (auto& [server, delivery] : deliveries_) {
+    const bool is_alive = alive_set.contains(server);
+    if (is_alive == delivery.was_alive) continue;
+    delivery.was_alive = is_alive;
+    if (!is_alive) LOG_WARN("chunk server is dead: no heartbeat came in time server={}", server);
+  }
+}
+
+}  // namespace tercet

@@ -1,0 +1,108 @@
+// The chunk servers: who they are, whether they are alive, what they are to delete, what they hold.
+//
+// Life of a server here, and what a crash of the metaserver leaves:
+//  1. Registered: its identity (uuid → server id) and address are journaled. After a crash they are
+//  known,
+//     and the server is not alive until it registers again, which it does when its heartbeat is
+//     refused.
+//  2. Alive: heartbeats come in time. Not journaled.
+//  3. Silent for the death timeout: dead. It gets no new blocks; its replicas stay where the
+//  journal says.
+//
+// Deletions: a row per (server, block) in the journal is the order; it goes out with every
+// heartbeat until the server confirms it, and the confirmation is journaled. Doing one twice is
+// harmless.
+//
+// Invariant: no two live servers have the same uuid. One that comes while the other is alive, with
+// another incarnation and from another address, is refused.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "common/env/clock.h"
+#include "metaserver/namespace/database.h"
+#include "metaserver/placement/server_table.h"
+#include "metaserver/service/proposer.h"
+#include "metaserver/service/replica_reports.h"
+#include "tercet_thrift/registry_types.h"
+
+namespace tercet {
+
+struct RegistryOptions {
+  std::chrono::milliseconds heartbeat_interval{1000};
+  /// Deletions in one heartbeat reply.
+  size_t max_tasks_per_heartbeat = 1000;
+  /// How often a server's replicas are compared with the journal; sooner after a difference.
+  std::chrono::milliseconds digest_interval{3'600'000};
+  std::chrono::milliseconds recheck_interval{5'000};
+  size_t max_servers = 10'000;
+};
+
+/// Thread-safe.
+class Registry {
+ public:
+  /// All references must outlive the registry.
+  Registry(RegistryOptions options, Proposer& proposer, Database& database, ServerTable& servers,
+           const Clock& clock);
+
+  /// The metaserver became active: takes in what is journaled.
+  Status Load();
+
+  // The RPCs.
+  void Register(const wire::RegisterServerRequest& request, wire::RegisterServerResponse* response);
+  void Heartbeat(const wire::HeartbeatRequest& request, wire::HeartbeatResponse* response);
+  void ReportDigests(const wire::ReportDigestsRequest& request,
+                     wire::ReportDigestsResponse* response);
+  void ReportReplicas(const wire::ReportReplicasRequest& request,
+                      wire::ReportReplicasResponse* response);
+
+  const ServerTable& servers() const { return servers_; }
+  const ReplicaReports& reports() const { return reports_; }
+  /// Logs servers that died or came back since the last call.
+  void LogLiveness();
+
+ private:
+  /// What is remembered about a server beside the table.
+  struct Delivery {
+    BlockId next_task;           // no tasks below, except new ones
+    int64_t full_scan_ms = 0;    // not before: start again at the lowest block id
+    int64_t next_digest_ms = 0;  // when to ask for digests
+    bool was_alive = false;      // as logged
+  };
+
+  Status RegisterChecked(const wire::RegisterServerRequest& request,
+                         wire::RegisterServerResponse* response);
+  Status CheckIdentity(const wire::RegisterServerRequest& request) const;
+  Status HeartbeatChecked(const wire::HeartbeatRequest& request, wire::HeartbeatResponse* response);
+  Status ConfirmDeletions(ServerId server, const std::vector<wire::DeleteReplicaTask>& deleted);
+  Status CollectTasks(ServerId server, std::vector<wire::DeleteReplicaTask>* tasks);
+  Status ReportDigestsChecked(const wire::ReportDigestsRequest& request,
+                              wire::ReportDigestsResponse* response);
+  Status ReportReplicasChecked(const wire::ReportReplicasRequest& request,
+                               wire::ReportReplicasResponse* response);
+  /// kFailedPrecondition unless the server is alive in this incarnation.
+  Status CheckSender(ServerId server, int64_t incarnation) const;
+  void AskForDigestsBy(ServerId server, int64_t latest_ms);
+
+  const RegistryOptions options_;
+  Proposer& proposer_;
+  Database& database_;
+  ServerTable& servers_;
+  const Clock& clock_;
+  ReplicaReports reports_;
+
+  std::mutex register_mutex_;  // held over the identity check and the registration that follows
+  int64_t loaded_ms_ = 0;      // guarded by register_mutex_
+
+  mutable std::mutex mutex_;
+  std::map<ServerId, Delivery> deliveries_;  // guarded by mutex_
+};
+
+}  // namespace tercet
