@@ -52,7 +52,7 @@ struct BlockStoreOptions {
   /// Identifies the run of the operating system; empty: /proc/sys/kernel/random/boot_id.
   std::string boot_id;
   /// Told about every disk that was ejected, with the reason. Called from any thread, at most once
-  /// per disk, with no lock held.
+  /// per disk; must not call the store.
   std::function<void(const std::string& disk_path, const Status& why)> on_disk_failed;
 };
 
@@ -91,10 +91,10 @@ struct WriteArguments {
   BlockId block;
   Generation generation;
   uint32_t offset = 0;
-  std::string_view data;
+  std::string_view data = {};
   /// CRC-32C of `data` cut at the block's page boundaries, 4 bytes each, little-endian: as many as
   /// pages are touched.
-  std::string_view piece_crcs;
+  std::string_view piece_crcs = {};
   /// The caller has compared `data` with `piece_crcs` already. Otherwise Write does (kCorruption).
   bool crcs_verified = false;
   /// Make the replica when there is none. One that exists is written to as it is.
