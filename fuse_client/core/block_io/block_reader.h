@@ -5,7 +5,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <mutex>
+#include <set>
 #include <span>
+#include <tuple>
 
 #include "common/base/status.h"
 #include "fuse_client/core/block_io/block_target.h"
@@ -57,17 +60,35 @@ class BlockReader {
   const BlockReaderCounters& counters() const { return counters_; }
 
  private:
+  /// How one request and its answer went.
+  struct Outcome {
+    Status status;
+    bool mismatch = false;           // the payload fails its checksum
+    bool connection_usable = false;  // the answer was read to its end
+  };
+
   Status ReadPart(const BlockTarget& target, uint32_t offset, std::span<char> out);
   Status ReadFrom(const BlockTarget& target, const ReplicaAddress& replica, uint32_t offset,
                   std::span<char> out);
-  Status Exchange(DataConnections::Taken& taken, const BlockTarget& target, uint32_t offset,
-                  std::span<char> out, bool verified);
+  Outcome Ask(const BlockTarget& target, const ReplicaAddress& replica, uint32_t offset,
+              std::span<char> out);
+  Outcome Exchange(FrameConnection& connection, const BlockTarget& target, uint32_t offset,
+                   std::span<char> out, bool verified);
+  bool Avoid(const BlockTarget& target, ServerId server) const;
   void Report(const BlockTarget& target, ServerId server, const Status& reason);
 
+  // Constant.
   DataConnections* const connections_;
   const BlockReaderOptions options_;
   const BadReplicaCallback on_bad_replica_;
+
+  // Synchronizes itself.
   BlockReaderCounters counters_;
+  std::atomic<bool> any_damaged_{false};
+
+  mutable std::mutex mutex_;
+  /// Replicas that were found damaged; bounded by kMaxDamaged. Guarded by mutex_.
+  std::set<std::tuple<BlockId, Generation, ServerId>> damaged_;
 };
 
 }  // namespace tercet

@@ -100,17 +100,20 @@ class ChainWriter {
     /// Everything submitted before it was acknowledged when it was sent, so its sync covers that
     /// too.
     bool covers_earlier = false;
-    bool acknowledged = false;
   };
 
   Status EnsureConnection();
   Status Send(const InFlight& entry);
   Status DrainKeepingConnection();
   Status ReceiveAcknowledgement();
+  Status AwaitRoom(size_t size);
   Status TakeAcknowledgement(uint64_t request_id);
   void NoteDurability(const InFlight& entry);
-  /// Sends a SYNC or TRUNCATE frame and waits for its answer.
-  Status Call(uint8_t kind, const std::string& header);
+  /// Sends a SYNC or TRUNCATE frame and waits for its answer; nothing else is in flight.
+  template <typename Response, typename Request>
+  Status Call(uint8_t kind, const Request& request);
+  template <typename Response>
+  Result<uint64_t> ReceiveResponse(uint8_t kind);
   void ReleaseConnection();
   Status Fail(Status status, ServerId server);
 

@@ -46,14 +46,13 @@ class DataConnections {
   Result<Taken> Take(const ReplicaAddress& replica);
   /// A new connection, whatever is idle.
   Result<Taken> TakeNew(const ReplicaAddress& replica);
-  /// Gives back a healthy connection with no frame under way on it.
+  /// Gives back a healthy connection with no frame under way on it, on which the server answered:
+  /// it counts no longer as failed.
   void Put(const ReplicaAddress& replica, std::unique_ptr<FrameConnection> connection);
 
   /// The server failed in use (no progress, a broken connection): its idle connections are closed,
   /// and it counts as recently failed.
   void NoteFailure(ServerId server);
-  /// The server answered a request.
-  void NoteSuccess(ServerId server);
   /// True for a while after a failure: better ask another replica first.
   bool RecentlyFailed(ServerId server) const;
 
@@ -65,7 +64,7 @@ class DataConnections {
     HostPort address;  // of the idle connections
     std::vector<std::unique_ptr<FrameConnection>> idle;
     int64_t failed_until_ns = 0;               // monotonic
-    std::chrono::milliseconds retry_after{0};  // the next failure's; 0: none yet
+    std::chrono::milliseconds retry_after{0};  // of the last failure; 0: none
   };
 
   Result<std::unique_ptr<FrameConnection>> Open(const ReplicaAddress& replica);
