@@ -23,7 +23,7 @@ bool IsSane(const ReplicaIntent& intent, uint32_t entry_count) {
              intent.page_count <= kMaxBlockPages - intent.first_page;
     case ReplicaIntent::Kind::kTruncate:
       return entry_count <= 1 && intent.page_count <= kMaxBlockPages &&
-             intent.first_page + entry_count <= intent.page_count;
+             uint64_t{intent.first_page} + entry_count <= intent.page_count;
   }
   return false;
 }

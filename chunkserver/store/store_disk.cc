@@ -339,6 +339,10 @@ Result<uint64_t> StoreDisk::PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes) 
     if (!removed.ok() && removed.code() != StatusCode::kNotFound) return removed;
     ++erased;
   }
+  if (erased > 0) {
+    std::lock_guard lock(mutex_);
+    space_read_ms_ = -1;
+  }
   return erased;
 }
 

@@ -286,12 +286,33 @@ TYPED_TEST(BlockStoreTest, ADamagedIndexIsRebuilt) {
   auto store = this->Open();
   for (uint64_t id = 1; id <= 100; ++id) ASSERT_OK(WriteData(*store, BlockId(id), 0, "x"));
   store.reset();
+  int damaged = 0;
   for (const auto& entry : std::filesystem::directory_iterator(this->environment_.IndexPath(0))) {
-    const auto size = entry.file_size();
-    if (size > 100) std::filesystem::resize_file(entry.path(), size / 2);
+    if (entry.path().extension() != ".log" && entry.path().extension() != ".ldb") continue;
+    if (entry.file_size() < 100) continue;
+    auto file = RealDisk().Open(entry.path(), OpenMode::kReadWrite);
+    ASSERT_TRUE(file.ok());
+    ASSERT_OK((*file)->WriteAt(entry.file_size() / 2, "rotten"));
+    ++damaged;
   }
+  ASSERT_GT(damaged, 0);
   store = this->Open();
   EXPECT_EQ(store->ListReplicas(0)->size(), 100u);
+}
+
+TYPED_TEST(BlockStoreTest, AnIndexThatLostItsEndInACrashOfTheMachineIsRebuilt) {
+  auto store = this->Open();
+  for (uint64_t id = 1; id <= 100; ++id) ASSERT_OK(WriteData(*store, BlockId(id), 0, "x"));
+  store.reset();
+  for (const auto& entry : std::filesystem::directory_iterator(this->environment_.IndexPath(0))) {
+    if (entry.path().extension() != ".log") continue;
+    std::filesystem::resize_file(entry.path(), entry.file_size() / 2);
+  }
+  BlockStoreOptions options = OptionsFor(this->environment_, 1);
+  options.boot_id = "boot-2";
+  auto reopened = this->TryOpen(options);
+  ASSERT_TRUE(reopened.ok()) << reopened.status().ToString();
+  EXPECT_EQ((*reopened)->ListReplicas(0)->size(), 100u);
 }
 
 TYPED_TEST(BlockStoreTest, AReplicaWhoseFileIsGoneLeavesTheIndex) {

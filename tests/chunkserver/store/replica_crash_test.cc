@@ -221,6 +221,8 @@ TEST(BitRot, IsNoticedInEveryRegionOfTheFile) {
       auto store =
           BlockStore::Open(environment.disk(), RealClock(), SystemRandom(), options).value();
       ASSERT_OK(WriteData(*store, kBlock, 0, content));
+      // Takes page 1 out of the intent slot, which could heal its table entry.
+      ASSERT_OK(WriteData(*store, kBlock, 0, content.substr(0, 4096)));
       file = store->Stat(kBlock)->file_path;
     }
     environment.FlipByte(file, region.offset);
@@ -253,6 +255,21 @@ TEST(BitRot, OfTheIntentSlotIsNoticedAndHarmless) {
   auto store = BlockStore::Open(environment.disk(), RealClock(), SystemRandom(), options).value();
   EXPECT_EQ(ReadData(*store, kBlock, 0, 12288).value(), content);
   EXPECT_EQ(store->counters().corruptions, 1u);
+}
+
+TEST(BitRot, OfATableEntryHealsWhileTheIntentStillKnowsIt) {
+  PosixEnvironment environment;
+  const BlockStoreOptions options = OptionsFor(environment, 1);
+  const std::string content = Pattern(3 * kPageBytes, 24);
+  std::string file;
+  {
+    auto store = BlockStore::Open(environment.disk(), RealClock(), SystemRandom(), options).value();
+    ASSERT_OK(WriteData(*store, kBlock, 0, content));
+    file = store->Stat(kBlock)->file_path;
+  }
+  environment.FlipByte(file, kTableOffset + 4);
+  auto store = BlockStore::Open(environment.disk(), RealClock(), SystemRandom(), options).value();
+  EXPECT_EQ(ReadData(*store, kBlock, 0, 12288).value(), content);
 }
 
 TEST(BitRot, UnderAnOpenReplicaIsNoticed) {

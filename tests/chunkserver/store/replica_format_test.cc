@@ -58,8 +58,23 @@ TEST(ReplicaFormat, HeadComesBackAsWritten) {
 TEST(ReplicaFormat, MatchesTheDocumentedBytes) {
   const std::string head = ExampleHead();
   EXPECT_EQ(HexOf(head.substr(0, 48)),
-            "5452435442 4c4b31 01000000 00000000 3412000000000000 0700000000000000"
-            " 88130000 00000000 00002a1059 979717");
+            "54524354424c4b31"    // magic
+            "01000000"            // version
+            "00000000"            // flags
+            "3412000000000000"    // block id
+            "0700000000000000"    // generation
+            "88130000"            // length
+            "00000000"            // reserved
+            "00002a36fe9c9717");  // made at
+  EXPECT_EQ(HexOf(head.substr(252, 4)), "d6d37dae") << "header checksum";
+  EXPECT_EQ(HexOf(head.substr(256, 20)),
+            "0a55ae67"    // slot checksum
+            "01000000"    // kind: write
+            "01000000"    // first page
+            "01000000"    // pages
+            "01000000");  // entries
+  EXPECT_EQ(HexOf(head.substr(288, 4)), "0df0feca") << "entry";
+  EXPECT_EQ(head.find_first_not_of('\0', 292), std::string::npos);
 }
 
 TEST(ReplicaFormat, EveryFlippedBitOfTheHeadIsNoticed) {
@@ -125,6 +140,18 @@ TEST(DiskIdentity, ComesBackAndNoticesEveryFlippedBit) {
   for (size_t size = 0; size < good.size(); ++size) {
     EXPECT_FALSE(DecodeDiskIdentity(good.substr(0, size)).ok()) << "size " << size;
   }
+}
+
+TEST(DiskIdentity, MatchesTheDocumentedBytes) {
+  const DiskIdentity identity{std::string(16, 'S'), std::string(16, 'D'), std::string(16, 'C')};
+  std::string wanted = "5452435444534b3101000000";
+  for (int i = 0; i < 16; ++i) wanted += "53";
+  for (int i = 0; i < 16; ++i) wanted += "44";
+  wanted += "10";
+  for (int i = 0; i < 16; ++i) wanted += "43";
+  EXPECT_EQ(HexOf(EncodeDiskIdentity(identity)), wanted + "9189c076");
+  EXPECT_EQ(HexOf(EncodeEpochFile(Epoch(5))), "5452435445504f3105000000000000000d3d6136");
+  EXPECT_EQ(DecodeEpochFile(EncodeEpochFile(Epoch(5))).value(), Epoch(5));
 }
 
 TEST(StoreDecoders, RandomBytesNeverPassOrCrash) {
