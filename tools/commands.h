@@ -1,0 +1,15 @@
+// The commands of the CLI. Each file adds one to the application; its callback leaves the exit
+// status.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace tercet {
+
+void AddDevCommand(CLI::App& app, int* exit_status);
+void AddStatusCommand(CLI::App& app, int* exit_status);
+void AddFileCommand(CLI::App& app, int* exit_status);
+
+}  // namespace tercet

@@ -1,0 +1,339 @@
+#include "tools/dev_cluster.h"
+
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "common/env/posix_disk.h"
+#include "tools/admin_client.h"
+
+namespace tercet {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kStartTimeout{60};
+constexpr seconds kStopTimeout{20};
+// A mount may have much to write out first.
+constexpr seconds kUnmountTimeout{60};
+constexpr seconds kKillTimeout{10};
+constexpr seconds kLockTimeout{90};
+constexpr milliseconds kStatusTimeout{2000};
+
+/// /proc/self/mountinfo writes blanks and the like as \040.
+std::string Unescaped(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+/// What the node printed, at most its last lines: why it did not start.
+std::string LastWords(const std::string& folder, const std::string& name) {
+  constexpr size_t kMaxLines = 3;
+  for (const std::string& file : {std::string("/stderr.log"), "/" + name + ".log"}) {
+    std::ifstream in(folder + file);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) {
+      if (line.empty()) continue;
+      lines.push_back(line);
+      if (lines.size() > kMaxLines) lines.erase(lines.begin());
+    }
+    std::string text;
+    for (const std::string& line : lines) text += (text.empty() ? "" : " | ") + line;
+    if (!text.empty()) return text;
+  }
+  return "it printed nothing";
+}
+
+}  // namespace
+
+bool IsMounted(const std::string& absolute_path) {
+  std::ifstream in("/proc/self/mountinfo");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string field;
+    for (int i = 0; i < 5; ++i) fields >> field;  // the fifth is the mount point
+    if (Unescaped(field) == absolute_path) return true;
+  }
+  return false;
+}
+
+DevCluster::DevCluster(std::string directory, std::string binaries)
+    : directory_(std::move(directory)), binaries_(std::move(binaries)) {}
+
+Result<std::unique_ptr<DevCluster>> DevCluster::Open(const std::string& directory,
+                                                     const std::string& binaries, bool create) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(directory).lexically_normal();
+  std::string absolute = path.string();
+  while (absolute.size() > 1 && absolute.back() == '/') absolute.pop_back();
+  if (create) RETURN_IF_ERROR(RealDisk().MakeDirectories(absolute));
+  // The mount table knows no symbolic links.
+  path = std::filesystem::canonical(absolute, error);
+  if (!error) absolute = path.string();
+  std::unique_ptr<DevCluster> cluster(new DevCluster(absolute, binaries));
+  Status status = cluster->Load();
+  if (status.code() == StatusCode::kNotFound) {
+    if (create) return cluster;
+    return Status(StatusCode::kNotFound,
+                  "there is no cluster in " + absolute + ": start one with `tercet dev up`");
+  }
+  if (!status.ok()) return status;
+  return cluster;
+}
+
+Result<std::unique_ptr<FileLock>> DevCluster::TakeLock() const {
+  Result<std::unique_ptr<FileLock>> lock = Status(StatusCode::kBusy, "");
+  WaitFor(kLockTimeout, [&] {
+    lock = RealDisk().Lock(directory_ + "/lock");
+    return lock.code() != StatusCode::kBusy;
+  });
+  if (lock.code() == StatusCode::kBusy) {
+    return Status(StatusCode::kBusy, "another `tercet dev` command is at work in " + directory_);
+  }
+  return lock;
+}
+
+std::optional<ProcessId> DevCluster::ProcessOf(const DevNode& node) const {
+  std::optional<ProcessId> id = ReadPidFile(Folder(node) + "/pid");
+  if (id && StateOf(*id) == ProcessState::kGone) return std::nullopt;
+  return id;
+}
+
+ProcessState DevCluster::StateOfNode(const DevNode& node) const {
+  std::optional<ProcessId> id = ProcessOf(node);
+  return id ? StateOf(*id) : ProcessState::kGone;
+}
+
+std::vector<DevNodeState> DevCluster::List() const {
+  std::vector<DevNodeState> list;
+  for (const DevNode& node : nodes_) {
+    std::optional<ProcessId> id = ProcessOf(node);
+    list.push_back(
+        {.node = node, .pid = id ? id->pid : 0, .state = id ? StateOf(*id) : ProcessState::kGone});
+  }
+  return list;
+}
+
+Status DevCluster::Up(const DevShape& shape, const Progress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+  // Another command may have added nodes before we had the lock.
+  if (Status status = Load(); !status.ok() && status.code() != StatusCode::kNotFound) return status;
+  RETURN_IF_ERROR(AddNodes(shape));
+  RETURN_IF_ERROR(StartRole(DevRole::kMetaserver, progress));
+  RETURN_IF_ERROR(StartRole(DevRole::kChunkserver, progress));
+  return StartRole(DevRole::kMount, progress);
+}
+
+Status DevCluster::StartRole(DevRole role, const Progress& progress) {
+  for (const DevNode& node : nodes_) {
+    if (node.role != role) continue;
+    std::optional<ProcessId> id = ProcessOf(node);
+    if (id && StateOf(*id) == ProcessState::kPaused) {
+      progress(node.name + " is paused: it goes on");
+      RETURN_IF_ERROR(SendSignal(*id, SIGCONT));
+    } else if (!id) {
+      progress("starting " + node.name + " (" + node.Where() + ")");
+      RETURN_IF_ERROR(Spawn(node));
+    }
+  }
+  for (const DevNode& node : nodes_) {
+    if (node.role == role) RETURN_IF_ERROR(AwaitReady(node));
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::Spawn(const DevNode& node) {
+  const std::string folder = Folder(node);
+  RETURN_IF_ERROR(RealDisk().MakeDirectories(folder));
+  if (node.role == DevRole::kMount) {
+    // A killed mount leaves a mount point behind on which every call fails.
+    if (IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node));
+    RETURN_IF_ERROR(RealDisk().MakeDirectories(node.mount_point));
+  } else {
+    bool is_meta = node.role == DevRole::kMetaserver;
+    RETURN_IF_ERROR(RealDisk().MakeDirectories(folder + (is_meta ? "/data" : "/disk1")));
+    RETURN_IF_ERROR(
+        WriteFileAtomically(RealDisk(), folder + "/" + node.name + ".toml", ConfigFor(node)));
+  }
+  Result<ProcessId> id = SpawnDaemon({.command = CommandFor(node),
+                                      .pid_file = folder + "/pid",
+                                      .output_file = folder + "/stderr.log",
+                                      .working_directory = folder});
+  if (!id.ok()) return id.status().WithContext(node.name);
+  return Status::Ok();
+}
+
+Status DevCluster::AwaitReady(const DevNode& node) {
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<ProcessId> id = ReadPidFile(Folder(node) + "/pid");
+  Status status;
+  bool ended = WaitFor(kStartTimeout, [&] {
+    if (!id || StateOf(*id) == ProcessState::kGone) {
+      status = Status(StatusCode::kFailedPrecondition,
+                      node.name + " ended at its start: " + LastWords(Folder(node), node.name));
+      return true;
+    }
+    status = CheckReady(
+        node, std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start));
+    return status.code() != StatusCode::kUnavailable;
+  });
+  if (ended) return status;
+  return Status(StatusCode::kDeadlineExceeded,
+                node.name + " is not ready after " + std::to_string(kStartTimeout.count()) +
+                    " s: " + status.message() + "; see " + Folder(node) + "/" + node.name + ".log");
+}
+
+Status DevCluster::CheckReady(const DevNode& node, milliseconds since_start) const {
+  if (node.role == DevRole::kMount) {
+    return IsMounted(node.mount_point)
+               ? Status::Ok()
+               : Status(StatusCode::kUnavailable, "nothing is mounted on " + node.mount_point);
+  }
+  ASSIGN_OR_RETURN(std::vector<HostPort> metaservers, ParseHostPorts(MetaAddresses()));
+  Result<wire::GetStatusResponse> reply = AdminClient(metaservers, kStatusTimeout).GetStatus();
+  if (!reply.ok()) return Status(StatusCode::kUnavailable, reply.status().message());
+  if (node.role == DevRole::kMetaserver) return Status::Ok();
+  for (const wire::ServerStatus& server : reply->servers) {
+    if (server.host != node.address.host || server.port != node.address.port) continue;
+    // A heartbeat from before the start is that of the process that ended.
+    if (server.alive && server.last_heartbeat_ms >= 0 &&
+        server.last_heartbeat_ms <= since_start.count()) {
+      return Status::Ok();
+    }
+  }
+  return Status(StatusCode::kUnavailable, "it has not registered with the metaserver");
+}
+
+Status DevCluster::Start(const std::string& name, const Progress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+  for (const DevNode& node : nodes_) {
+    if (node.name != name) continue;
+    if (StateOfNode(node) == ProcessState::kPaused) {
+      return Status(StatusCode::kFailedPrecondition, name + " is paused: `tercet dev kill " + name +
+                                                         " --signal CONT` lets it go on");
+    }
+    if (StateOfNode(node) == ProcessState::kGone) {
+      progress("starting " + name + " (" + node.Where() + ")");
+      RETURN_IF_ERROR(Spawn(node));
+    }
+    return AwaitReady(node);
+  }
+  return Status(StatusCode::kNotFound, "there is no node " + name);
+}
+
+Status DevCluster::Signal(const std::string& name, int signal) {
+  for (const DevNode& node : nodes_) {
+    if (node.name != name) continue;
+    std::optional<ProcessId> id = ProcessOf(node);
+    if (!id) return Status(StatusCode::kFailedPrecondition, name + " is not running");
+    RETURN_IF_ERROR(SendSignal(*id, signal));
+    if (signal == SIGKILL && !WaitUntilGone(*id, kKillTimeout)) {
+      return Status(StatusCode::kDeadlineExceeded, name + " was killed but does not end");
+    }
+    return Status::Ok();
+  }
+  return Status(StatusCode::kNotFound, "there is no node " + name);
+}
+
+Status DevCluster::Down(const Progress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+  RETURN_IF_ERROR(StopRole(DevRole::kMount, progress));
+  RETURN_IF_ERROR(StopRole(DevRole::kChunkserver, progress));
+  return StopRole(DevRole::kMetaserver, progress);
+}
+
+Status DevCluster::StopRole(DevRole role, const Progress& progress) {
+  std::vector<std::pair<const DevNode*, ProcessId>> stopping;
+  for (const DevNode& node : nodes_) {
+    if (node.role != role) continue;
+    std::optional<ProcessId> id = ProcessOf(node);
+    if (id) {
+      progress("stopping " + node.name);
+      // A paused process hears no SIGTERM, and a paused mount blocks its unmounting. A process that
+      // is gone by now is what we want.
+      if (StateOf(*id) == ProcessState::kPaused) (void)SendSignal(*id, SIGCONT);
+    }
+    if (role == DevRole::kMount && IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node));
+    if (!id) continue;
+    if (role != DevRole::kMount) (void)SendSignal(*id, SIGTERM);
+    stopping.emplace_back(&node, *id);
+  }
+  for (const auto& [node, id] : stopping) {
+    // A mount ends by itself when it is unmounted.
+    bool gone = WaitUntilGone(id, kStopTimeout);
+    if (!gone && role == DevRole::kMount) {
+      (void)SendSignal(id, SIGTERM);
+      gone = WaitUntilGone(id, kStopTimeout);
+    }
+    if (gone) continue;
+    progress(node->name + " does not end: killing it");
+    (void)SendSignal(id, SIGKILL);
+    if (!WaitUntilGone(id, kKillTimeout)) {
+      return Status(StatusCode::kDeadlineExceeded, node->name + " was killed but does not end");
+    }
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::Unmount(const DevNode& node) const {
+  const char* path = node.mount_point.c_str();
+  auto unmount = [&](int flags) {
+    return RunBounded(kUnmountTimeout, [&] { return ::umount2(path, flags) == 0 ? 0 : errno; });
+  };
+  bool alive = StateOfNode(node) != ProcessState::kGone;
+  // Programs may just be leaving the mount; without its process there is nothing to wait for.
+  int error = alive ? unmount(0) : EBUSY;
+  for (int tries = 0; error == EBUSY && alive && tries < 20; ++tries) {
+    ::usleep(100'000);
+    error = unmount(0);
+  }
+  if (error != 0) error = unmount(MNT_DETACH);
+  if (error == EPERM) {
+    return Status(StatusCode::kNotPermitted,
+                  "unmounting " + node.mount_point + " needs root: run this with sudo");
+  }
+  if (error != 0 && IsMounted(node.mount_point)) {
+    return StatusFromErrno(error, "unmount " + node.mount_point);
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::Purge() {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+  for (const DevNode& node : nodes_) {
+    if (StateOfNode(node) != ProcessState::kGone) {
+      return Status(StatusCode::kFailedPrecondition, node.name + " is running");
+    }
+    if (node.role == DevRole::kMount && IsMounted(node.mount_point)) {
+      return Status(StatusCode::kFailedPrecondition, node.mount_point + " is mounted");
+    }
+  }
+  std::error_code error;
+  for (const DevNode& node : nodes_) {
+    std::filesystem::remove_all(Folder(node), error);
+    if (error) return StatusFromErrno(error.value(), "remove " + Folder(node));
+    // A mount point is removed only if it is empty, and only if it is ours.
+    if (node.mount_point.starts_with(directory_ + "/")) ::rmdir(node.mount_point.c_str());
+  }
+  nodes_.clear();
+  RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/cluster.json"));
+  RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/lock"));
+  ::rmdir(directory_.c_str());  // stays when there is anything else in it
+  return Status::Ok();
+}
+
+}  // namespace tercet

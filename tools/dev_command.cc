@@ -1,0 +1,190 @@
+// tercet dev up|down|ps|kill|start: a cluster of real processes on this machine.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "tools/commands.h"
+#include "tools/dev_cluster.h"
+#include "tools/output.h"
+
+namespace tercet {
+namespace {
+
+struct DevArguments {
+  std::string directory;
+  int metaservers = 1;
+  int witnesses = 0;
+  int chunkservers = 3;
+  std::string mount;
+  bool no_mount = false;
+  uint16_t base_port = 0;
+  bool purge = false;
+  bool json = false;
+  std::string node;
+  std::string signal = "KILL";
+};
+
+/// The folder with this program and its siblings.
+std::string BinaryFolder() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+}
+
+/// build/dev in a source tree, else tercet-dev.
+std::string DefaultDirectory() {
+  return std::filesystem::exists("tools/quickstart") ? "build/dev" : "tercet-dev";
+}
+
+void PrintProgress(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
+Result<std::unique_ptr<DevCluster>> OpenCluster(const DevArguments& arguments, bool create) {
+  return DevCluster::Open(arguments.directory, BinaryFolder(), create);
+}
+
+int Up(const DevArguments& arguments) {
+  if (arguments.metaservers != 1 || arguments.witnesses != 0) {
+    std::fprintf(stderr,
+                 "tercet: metadata is not replicated in this version: only --metaservers 1 and "
+                 "--witnesses 0 are possible\n");
+    return kExitUsage;
+  }
+  auto cluster = OpenCluster(arguments, true);
+  if (!cluster.ok()) return ExitStatus(cluster.status());
+  DevShape shape{
+      .chunkservers = arguments.chunkservers, .mounts = {}, .base_port = arguments.base_port};
+  bool has_mount = false;
+  for (const DevNode& node : (*cluster)->nodes()) has_mount |= node.role == DevRole::kMount;
+  if (!arguments.mount.empty()) {
+    shape.mounts = {arguments.mount};
+  } else if (!has_mount && !arguments.no_mount) {
+    shape.mounts = {(*cluster)->directory() + "/mnt"};
+  }
+  if (Status status = (*cluster)->Up(shape, PrintProgress); !status.ok()) return ExitStatus(status);
+  // What a shell can read: eval "$(tercet dev up)".
+  std::printf("export TERCET_META=%s\n", (*cluster)->MetaAddresses().c_str());
+  for (const DevNode& node : (*cluster)->nodes()) {
+    if (node.role == DevRole::kMount) std::printf("# mounted on %s\n", node.mount_point.c_str());
+  }
+  return kExitOk;
+}
+
+int Down(const DevArguments& arguments) {
+  auto cluster = OpenCluster(arguments, false);
+  if (cluster.code() == StatusCode::kNotFound) {
+    PrintProgress(cluster.status().message());
+    return kExitOk;  // as it was asked for
+  }
+  if (!cluster.ok()) return ExitStatus(cluster.status());
+  if (Status status = (*cluster)->Down(PrintProgress); !status.ok()) return ExitStatus(status);
+  return arguments.purge ? ExitStatus((*cluster)->Purge()) : kExitOk;
+}
+
+std::string_view StateName(ProcessState state) {
+  switch (state) {
+    case ProcessState::kRunning:
+      return "running";
+    case ProcessState::kPaused:
+      return "paused";
+    case ProcessState::kGone:
+      return "stopped";
+  }
+  return "";
+}
+
+int Ps(const DevArguments& arguments) {
+  auto cluster = OpenCluster(arguments, false);
+  if (!cluster.ok()) return ExitStatus(cluster.status());
+  nlohmann::json json = nlohmann::json::array();
+  Table table({{"NAME"}, {"ROLE"}, {"PID", true}, {"STATE"}, {"ADDRESS"}, {"METRICS"}});
+  for (const DevNodeState& entry : (*cluster)->List()) {
+    const DevNode& node = entry.node;
+    const std::string metrics = "127.0.0.1:" + std::to_string(node.metrics_port);
+    const bool running = entry.pid != 0;
+    json.push_back({{"name", node.name},
+                    {"role", DevRoleName(node.role)},
+                    {"pid", running ? nlohmann::json(entry.pid) : nlohmann::json(nullptr)},
+                    {"state", StateName(entry.state)},
+                    {"address", node.Where()},
+                    {"metrics", metrics}});
+    table.Add({node.name, std::string(DevRoleName(node.role)),
+               running ? std::to_string(entry.pid) : "-",
+               Coloured(entry.state == ProcessState::kRunning ? Colour::kGreen : Colour::kRed,
+                        std::string(StateName(entry.state))),
+               node.Where(), metrics});
+  }
+  std::fputs(arguments.json ? (json.dump(2) + "\n").c_str() : table.ToString().c_str(), stdout);
+  return kExitOk;
+}
+
+int Kill(const DevArguments& arguments) {
+  static const std::map<std::string, int> kSignals = {
+      {"KILL", SIGKILL}, {"STOP", SIGSTOP}, {"CONT", SIGCONT}, {"TERM", SIGTERM}};
+  auto cluster = OpenCluster(arguments, false);
+  if (!cluster.ok()) return ExitStatus(cluster.status());
+  return ExitStatus((*cluster)->Signal(arguments.node, kSignals.at(arguments.signal)));
+}
+
+int Start(const DevArguments& arguments) {
+  auto cluster = OpenCluster(arguments, false);
+  if (!cluster.ok()) return ExitStatus(cluster.status());
+  return ExitStatus((*cluster)->Start(arguments.node, PrintProgress));
+}
+
+void AddUp(CLI::App& dev, const std::shared_ptr<DevArguments>& arguments, int* exit_status) {
+  CLI::App* up = dev.add_subcommand(
+      "up", "start the cluster, or whatever of it is not running, and wait until it works");
+  up->add_option("--metaservers", arguments->metaservers, "how many metaservers")
+      ->check(CLI::Range(1, 7));
+  up->add_option("--witnesses", arguments->witnesses, "how many witnesses")
+      ->check(CLI::Range(0, 7));
+  up->add_option("--chunkservers", arguments->chunkservers,
+                 "how many chunk servers at least; there may be more later")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  up->add_option("--mount", arguments->mount, "where to mount; DIR/mnt by default")
+      ->type_name("PATH");
+  up->add_flag("--no-mount", arguments->no_mount, "servers only")->excludes("--mount");
+  up->add_option("--base-port", arguments->base_port, "take ports from here on")
+      ->check(CLI::Range(1024, 65000));
+  up->callback([=] { *exit_status = Up(*arguments); });
+}
+
+}  // namespace
+
+void AddDevCommand(CLI::App& app, int* exit_status) {
+  auto arguments = std::make_shared<DevArguments>();
+  CLI::App* dev = app.add_subcommand("dev", "run a whole cluster on this machine");
+  dev->require_subcommand(1);
+  AddUp(*dev, arguments, exit_status);
+
+  CLI::App* down = dev->add_subcommand("down", "unmount and stop everything");
+  down->add_flag("--purge", arguments->purge, "then remove all that was stored");
+  down->callback([=] { *exit_status = Down(*arguments); });
+
+  CLI::App* ps = dev->add_subcommand("ps", "show the nodes");
+  ps->add_flag("--json", arguments->json, "as a JSON list");
+  ps->callback([=] { *exit_status = Ps(*arguments); });
+
+  CLI::App* kill = dev->add_subcommand("kill", "send a signal to a node's process");
+  kill->add_option("node", arguments->node, "its name, as `ps` shows it")->required();
+  kill->add_option("--signal", arguments->signal, "KILL, STOP, CONT or TERM")
+      ->check(CLI::IsMember({"KILL", "STOP", "CONT", "TERM"}))
+      ->capture_default_str();
+  kill->callback([=] { *exit_status = Kill(*arguments); });
+
+  CLI::App* start = dev->add_subcommand("start", "start one node again and wait until it works");
+  start->add_option("node", arguments->node, "its name, as `ps` shows it")->required();
+  start->callback([=] { *exit_status = Start(*arguments); });
+
+  arguments->directory = DefaultDirectory();
+  for (CLI::App* command : dev->get_subcommands({})) {
+    command->add_option("--dir", arguments->directory, "the cluster's folder")
+        ->type_name("DIR")
+        ->capture_default_str();
+  }
+}
+
+}  // namespace tercet

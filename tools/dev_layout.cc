@@ -1,0 +1,240 @@
+// What a development cluster consists of: cluster.json, ports, configuration files and command
+// lines.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "common/env/posix_disk.h"
+#include "common/env/random.h"
+#include "tools/dev_cluster.h"
+
+namespace tercet {
+namespace {
+
+constexpr int kFormatVersion = 1;
+constexpr size_t kMaxClusterFileBytes = 1 << 20;
+constexpr int kMaxNodes = 1000;
+constexpr const char* kHost = "127.0.0.1";
+// Below what the kernel gives to outgoing connections: else one of those could hold a stopped
+// node's port.
+constexpr uint16_t kFirstPort = 10'000;
+constexpr uint16_t kLastPort = 30'000;
+
+std::string TomlQuoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+bool PortIsFree(uint16_t port) {
+  int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return false;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int yes = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  bool is_free = ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+                 ::listen(socket, 1) == 0;
+  ::close(socket);
+  return is_free;
+}
+
+Result<DevRole> ParseRole(const std::string& name) {
+  for (DevRole role : {DevRole::kMetaserver, DevRole::kChunkserver, DevRole::kMount}) {
+    if (DevRoleName(role) == name) return role;
+  }
+  return Status(StatusCode::kCorruption, "unknown role '" + name + "'");
+}
+
+nlohmann::json ToJson(const DevNode& node) {
+  nlohmann::json json = {
+      {"name", node.name}, {"role", DevRoleName(node.role)}, {"metrics_port", node.metrics_port}};
+  if (node.role == DevRole::kMount) {
+    json["mount_point"] = node.mount_point;
+  } else {
+    json["host"] = node.address.host;
+    json["port"] = node.address.port;
+  }
+  return json;
+}
+
+Result<DevNode> FromJson(const nlohmann::json& json) {
+  DevNode node;
+  ASSIGN_OR_RETURN(node.role, ParseRole(json.at("role").get<std::string>()));
+  node.name = json.at("name").get<std::string>();
+  // Names become folders.
+  if (node.name.empty() || node.name.find_first_of("/.") != std::string::npos) {
+    return Status(StatusCode::kCorruption, "bad node name '" + node.name + "'");
+  }
+  node.metrics_port = json.at("metrics_port").get<uint16_t>();
+  if (node.role == DevRole::kMount) {
+    node.mount_point = json.at("mount_point").get<std::string>();
+  } else {
+    node.address.host = json.at("host").get<std::string>();
+    node.address.port = json.at("port").get<uint16_t>();
+  }
+  return node;
+}
+
+}  // namespace
+
+std::string_view DevRoleName(DevRole role) {
+  switch (role) {
+    case DevRole::kMetaserver:
+      return "metaserver";
+    case DevRole::kChunkserver:
+      return "chunkserver";
+    case DevRole::kMount:
+      return "mount";
+  }
+  return "";
+}
+
+std::string DevNode::Where() const {
+  return role == DevRole::kMount ? mount_point : address.ToString();
+}
+
+Status DevCluster::Load() {
+  const std::string path = directory_ + "/cluster.json";
+  Result<std::string> text = ReadWholeFile(RealDisk(), path, kMaxClusterFileBytes);
+  if (!text.ok()) return text.status();
+  nodes_.clear();
+  try {
+    nlohmann::json json = nlohmann::json::parse(*text);
+    if (json.at("version").get<int>() > kFormatVersion) {
+      return Status(StatusCode::kVersionTooNew, path + ": written by a newer version of Tercet");
+    }
+    for (const nlohmann::json& entry : json.at("nodes")) {
+      Result<DevNode> node = FromJson(entry);
+      if (!node.ok()) return node.status().WithContext(path);
+      nodes_.push_back(*std::move(node));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    return Status(StatusCode::kCorruption, path + ": " + error.what());
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::Save() const {
+  nlohmann::json json = {{"version", kFormatVersion}, {"nodes", nlohmann::json::array()}};
+  for (const DevNode& node : nodes_) json["nodes"].push_back(ToJson(node));
+  return WriteFileAtomically(RealDisk(), directory_ + "/cluster.json", json.dump(2) + "\n");
+}
+
+Result<uint16_t> DevCluster::ChoosePort(uint16_t* next_port) const {
+  std::set<uint16_t> taken;
+  for (const DevNode& node : nodes_) {
+    taken.insert(node.address.port);
+    taken.insert(node.metrics_port);
+  }
+  for (int tries = 0; tries < kLastPort - kFirstPort; ++tries) {
+    uint16_t port = (*next_port)++;
+    if (*next_port == 0) break;  // past 65535
+    if (!taken.contains(port) && PortIsFree(port)) return port;
+  }
+  return Status(StatusCode::kNoSpace, "no free port was found");
+}
+
+Status DevCluster::AddNodes(const DevShape& shape) {
+  // From a random place on, so that clusters that are set up at the same time do not collide.
+  auto next_port = static_cast<uint16_t>(kFirstPort + SystemRandom().Below(kLastPort - kFirstPort));
+  if (shape.base_port != 0) next_port = shape.base_port;
+  auto count = [&](DevRole role) {
+    return std::count_if(nodes_.begin(), nodes_.end(),
+                         [&](const DevNode& node) { return node.role == role; });
+  };
+  auto add = [&](DevRole role, const std::string& prefix) -> Status {
+    if (nodes_.size() >= kMaxNodes) return Status(StatusCode::kNoSpace, "too many nodes");
+    DevNode node{.name = prefix + std::to_string(count(role) + 1),
+                 .role = role,
+                 .address = {.host = kHost, .port = 0},
+                 .metrics_port = 0,
+                 .mount_point = ""};
+    ASSIGN_OR_RETURN(node.address.port, ChoosePort(&next_port));
+    ASSIGN_OR_RETURN(node.metrics_port, ChoosePort(&next_port));
+    nodes_.push_back(std::move(node));
+    return Status::Ok();
+  };
+  if (count(DevRole::kMetaserver) == 0) RETURN_IF_ERROR(add(DevRole::kMetaserver, "meta"));
+  while (count(DevRole::kChunkserver) < shape.chunkservers) {
+    RETURN_IF_ERROR(add(DevRole::kChunkserver, "chunk"));
+  }
+  for (const std::string& mount : shape.mounts) {
+    std::string path = std::filesystem::absolute(mount).lexically_normal().string();
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    bool known = std::any_of(nodes_.begin(), nodes_.end(),
+                             [&](const DevNode& node) { return node.mount_point == path; });
+    if (known) continue;
+    RETURN_IF_ERROR(add(DevRole::kMount, "mount"));
+    nodes_.back().address = {};
+    nodes_.back().mount_point = path;
+  }
+  return Save();
+}
+
+std::string DevCluster::MetaAddresses() const {
+  std::string list;
+  for (const DevNode& node : nodes_) {
+    if (node.role != DevRole::kMetaserver) continue;
+    list += (list.empty() ? "" : ",") + node.address.ToString();
+  }
+  return list;
+}
+
+std::string DevCluster::ConfigFor(const DevNode& node) const {
+  if (node.role == DevRole::kMount) return "";
+  const std::string folder = Folder(node);
+  std::string text = "# Written by `tercet dev` at each start of the node.\n";
+  if (node.role == DevRole::kMetaserver) {
+    text += "data_dir = " + TomlQuoted(folder + "/data") + "\n";
+  } else {
+    std::string metas;
+    for (const DevNode& other : nodes_) {
+      if (other.role != DevRole::kMetaserver) continue;
+      metas += (metas.empty() ? "" : ", ") + TomlQuoted(other.address.ToString());
+    }
+    text += "meta = [" + metas + "]\n";
+    text += "disks = [" + TomlQuoted(folder + "/disk1") + "]\n";
+    text += "\n[advertise]\nhost = " + TomlQuoted(node.address.host) + "\n";
+  }
+  text += "\n[listen]\nhost = " + TomlQuoted(node.address.host) +
+          "\nport = " + std::to_string(node.address.port) + "\n";
+  text += "\n[metrics]\nport = " + std::to_string(node.metrics_port) + "\n";
+  text +=
+      "\n[log]\nfile = " + TomlQuoted(folder + "/" + node.name + ".log") + "\nlevel = \"info\"\n";
+  return text;
+}
+
+std::vector<std::string> DevCluster::CommandFor(const DevNode& node) const {
+  const std::string folder = Folder(node);
+  switch (node.role) {
+    case DevRole::kMetaserver:
+      return {binaries_ + "/tercet-metaserver", "--config", folder + "/" + node.name + ".toml"};
+    case DevRole::kChunkserver:
+      return {binaries_ + "/tercet-chunkserver", "--config", folder + "/" + node.name + ".toml"};
+    case DevRole::kMount:
+      return {binaries_ + "/tercet-mount",
+              MetaAddresses(),
+              node.mount_point,
+              "-f",
+              "-o",
+              "metrics_port=" + std::to_string(node.metrics_port),
+              "--log-file",
+              folder + "/" + node.name + ".log"};
+  }
+  return {};
+}
+
+}  // namespace tercet
