@@ -1,0 +1,157 @@
+// The replicated log on this machine's disk. The bytes are described in
+// metaserver/journal/format.md.
+//
+// Invariants:
+//  - Data records have consecutive indexes; epochs never go back.
+//  - What Append gave an index is in memory until Sync; what a Sync that returned OK covered is on
+//  the platter and
+//    is there, unchanged, after any crash, until it is released or truncated.
+//  - After a crash the journal holds a prefix of what was appended. Whether the records behind the
+//  last Sync are
+//    among it is not known before; once Open returned, it is settled and durable.
+//  - A batch (what one Sync writes into one segment) is written only after all before it is synced,
+//  and a
+//    segment is started only after its predecessor is synced to its end. Recovery tells a torn tail
+//    from damage by that (segment_scanner.h).
+//  - Bytes of a former use of a recycled file are never taken for records: the salt differs.
+//  - After a failed write or sync nothing is written any more: what the disk holds is settled by
+//  the next Open.
+//
+// The class has no threads. Three may use it together: one that appends (Append, TruncateAfter),
+// one that syncs (Sync), one that maintains (PrepareSpare, ReleaseBefore); each of these at most
+// one at a time. ReadRecords and the plain getters may be called from any.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "common/env/disk.h"
+#include "common/env/random.h"
+#include "metaserver/journal/node_identity.h"
+#include "metaserver/journal/segment_files.h"
+#include "metaserver/raft/consensus.h"
+
+namespace tercet {
+
+struct JournalOptions {
+  std::string folder;     // made when it is not there
+  NodeIdentity identity;  // what is empty is taken from the folder, or made when the folder is new
+  /// Of each segment file, from kMinSegmentBytes to kMaxSegmentBytes. Segments of another size stay
+  /// readable.
+  uint64_t segment_bytes = 64 << 20;
+  /// Of one record's payload; at most what fits into a segment.
+  uint64_t max_payload_bytes = 8 << 20;
+};
+
+struct JournalRange {
+  JournalIndex first;    // the oldest record that is held; last + 1 when none is
+  JournalIndex last;     // the newest appended record, durable or not
+  JournalIndex durable;  // the newest synced record
+  Epoch last_epoch;      // of the newest record, also when it is released; 0: there never was one
+};
+
+class Journal {
+ public:
+  static constexpr uint64_t kMinSegmentBytes = 16 << 10;
+  static constexpr uint64_t kMaxSegmentBytes = 1 << 30;
+  static constexpr size_t kMaxSpares = 2;
+
+  /// Recovers the journal, or makes a new one in an empty folder. `disk` and `random` must outlive
+  /// it. kBusy: another process has the folder. kWrongCluster, kFailedPrecondition: see
+  /// NodeIdentity. kVersionTooNew: nothing was changed. kCorruption: something that was durable is
+  /// gone or damaged; nothing was changed, the message says where.
+  static Result<std::unique_ptr<Journal>> Open(Disk& disk, Random& random, JournalOptions options);
+  ~Journal();
+
+  const NodeIdentity& identity() const { return identity_; }
+  JournalRange range() const;
+
+  /// Buffers a record and returns its index. kNoSpace when it does not fit into the current segment
+  /// and no spare is ready (PrepareSpare), kArgumentTooBig, kInvalidArgument when the epoch goes
+  /// back; the failure of an earlier Sync. After an error nothing was appended.
+  Result<JournalIndex> Append(Epoch epoch, std::string_view payload);
+  /// Writes and syncs everything that was appended before the call. One write and one fdatasync
+  /// unless a segment ends in it.
+  Status Sync();
+
+  /// Takes back all records behind `index`, durably. Everything must be synced, and `index` within
+  /// [first - 1, last]. kNoSpace as Append.
+  Status TruncateAfter(JournalIndex index);
+
+  /// Durable records from `from` on, in order, at least one (when there is one) and no more once
+  /// their payloads exceed `max_bytes`. Empty behind the last; kNotFound when `from` was released;
+  /// kCorruption.
+  Result<std::vector<CommittedRecord>> ReadRecords(JournalIndex from, uint64_t max_bytes) const;
+  /// The epoch of a record in [first - 1, last]; kNotFound for others, and for 0 with nothing
+  /// before the first.
+  Result<Epoch> EpochAt(JournalIndex index) const;
+
+  /// Makes sure that a segment file lies ready for when the current one is full: takes as long as
+  /// writing one. kNoSpace when the disk has no room for it; may be tried again.
+  Status PrepareSpare();
+  bool has_spare() const;
+  /// Gives up the segments that hold only records below `index`. May be called with any index; only
+  /// durable records go, and the newest segment stays.
+  Status ReleaseBefore(JournalIndex index);
+
+ private:
+  struct Position {
+    Epoch epoch;
+    uint64_t segment;  // sequence
+    uint32_t offset;
+    uint32_t payload_bytes;
+  };
+  struct Chunk {
+    std::shared_ptr<Segment> segment;
+    std::string
+        spare_path;  // where the segment's file is until it is started; empty: it is started
+    uint64_t offset;
+    std::string bytes;
+  };
+  class Recovery;
+
+  Journal(Disk& disk, Random& random, JournalOptions options);
+
+  Status Failed(const Status& status);
+  Status AppendLocked(RecordType type, JournalIndex index, Epoch epoch, std::string_view payload,
+                      Position* position);
+  Status WriteChunk(const Chunk& chunk);
+  Status ReadRun(const Segment& segment, const std::vector<Position>& positions, JournalIndex first,
+                 std::vector<CommittedRecord>* records) const;
+  /// The next segment to release when everything before `index` may go; null when none may.
+  std::shared_ptr<Segment> TakeReleasable(JournalIndex index);
+  void AddSpare(SpareFile spare);
+
+  // Constant after construction (Open sets identity_, lock_).
+  Random& random_;
+  const JournalOptions options_;
+  NodeIdentity identity_;
+  std::unique_ptr<FileLock> lock_;
+
+  // Used by the maintaining thread, and by the syncing one for StartSegment.
+  SegmentFiles files_;
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_:
+  std::deque<std::shared_ptr<Segment>> segments_;  // by sequence; the last one is appended to
+  uint64_t started_ = 0;        // the newest segment that is on the disk under its name
+  uint64_t append_offset_ = 0;  // in the last segment
+  std::vector<Chunk> pending_;
+  std::deque<Position> positions_;  // of records first_ .. last_
+  JournalIndex first_;
+  JournalIndex last_;
+  JournalIndex durable_;
+  Epoch last_epoch_;
+  Epoch base_epoch_;  // of the record before first_; 0: there never was one
+  std::vector<SpareFile> spares_;
+  Status failure_;
+};
+
+}  // namespace tercet
