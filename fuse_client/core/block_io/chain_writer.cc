@@ -39,6 +39,7 @@ ChainWriter::ChainWriter(DataConnections* connections, BlockTarget target,
   header_.block_id = static_cast<int64_t>(target_.id.value());
   header_.generation = static_cast<int64_t>(target_.generation.value());
   header_.downstream = block_io::DownstreamOf(target_);
+  if (options_.earlier_unsynced) last_unsynced_id_ = next_request_id_++;
 }
 
 ChainWriter::~ChainWriter() = default;

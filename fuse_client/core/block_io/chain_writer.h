@@ -39,6 +39,9 @@ struct ChainWriterOptions {
   size_t window_bytes = 8 << 20;
   /// Without an acknowledgement, or room to send, for so long the chain has failed.
   std::chrono::milliseconds progress_timeout{10'000};
+  /// Writes of an earlier writer to this block may not be on the disks: unsynced() is true from the
+  /// beginning, and Sync sends a SYNC frame.
+  bool earlier_unsynced = false;
 };
 
 /// The most data that one Submit may carry.
@@ -79,6 +82,12 @@ class ChainWriter {
   /// True while something submitted or cut may not be on the disks of all replicas. Also after a
   /// failure.
   bool unsynced() const;
+  /// Writes are numbered upwards by Submit: the number the next one gets at least, and that of the
+  /// oldest one that is not acknowledged (next_number() when there is none).
+  uint64_t next_number() const { return next_request_id_; }
+  uint64_t oldest_unacknowledged() const {
+    return in_flight_.empty() ? next_request_id_ : in_flight_.front().request_id;
+  }
   size_t in_flight_frames() const { return in_flight_.size(); }
   size_t in_flight_bytes() const { return in_flight_bytes_; }
 
