@@ -49,11 +49,11 @@ class AdminHandler final : public wire::AdminServiceIf {
     response->orphan_count = static_cast<int64_t>(orphans);
     response->session_count = static_cast<int64_t>(parts_.sessions.count());
 
-    const CensusFigures figures = parts_.census.Get();
+    const std::shared_ptr<const CensusFigures> figures = parts_.census.Get();
     for (const ServerState& server : parts_.servers.All()) {
-      response->servers.push_back(DescribeServer(server, figures));
+      response->servers.push_back(DescribeServer(server, *figures));
     }
-    const auto counts = figures.BlocksByLiveReplicas(
+    const auto counts = figures->BlocksByLiveReplicas(
         [this](ServerId server) { return parts_.servers.IsAlive(server); });
     for (const auto& [replicas, count] : counts) {
       wire::ReplicaCount entry;
@@ -61,7 +61,7 @@ class AdminHandler final : public wire::AdminServiceIf {
       entry.blocks = count;
       response->blocks_by_replicas.push_back(entry);
     }
-    response->__set_counted_index(static_cast<int64_t>(figures.index.value()));
+    response->__set_counted_index(static_cast<int64_t>(figures->index.value()));
     return Status::Ok();
   }
 

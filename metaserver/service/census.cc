@@ -68,39 +68,37 @@ Status Census::Scan(const std::function<bool()>& stop) {
   figures.finished_ms = clock_.MonotonicMillis();
   figures.took_ms = figures.finished_ms - start_ms;
   std::lock_guard lock(mutex_);
-  figures_ = std::move(figures);
-  scanned_ = true;
+  figures_ = std::make_shared<const CensusFigures>(std::move(figures));
   return Status::Ok();
 }
 
 Status Census::Refresh(int64_t pause_ms, const std::function<bool()>& stop) {
   std::lock_guard scan_lock(scan_mutex_);
-  {
-    std::lock_guard lock(mutex_);
-    if (scanned_) {
-      if (figures_.index == database_.applied_index()) return Status::Ok();
-      const int64_t pause = std::max(pause_ms, kPauseFactor * figures_.took_ms);
-      if (clock_.MonotonicMillis() - figures_.finished_ms < pause) return Status::Ok();
-    }
+  const auto last = Last();
+  if (last->finished_ms >= 0) {
+    if (last->index == database_.applied_index()) return Status::Ok();
+    const int64_t pause = std::max(pause_ms, kPauseFactor * last->took_ms);
+    if (clock_.MonotonicMillis() - last->finished_ms < pause) return Status::Ok();
   }
   return Scan(stop);
 }
 
-CensusFigures Census::Get() {
+std::shared_ptr<const CensusFigures> Census::Get() {
+  const auto last = Last();
+  const bool current = last->index == database_.applied_index();
+  if (last->finished_ms >= 0 && (current || last->rows > kSmallRows)) return last;
+  // A small state, or one of unknown size. Scans come one at a time; whoever waited finds fresh
+  // figures.
+  Status status;
   {
-    std::lock_guard lock(mutex_);
-    const bool current = figures_.index == database_.applied_index();
-    if (scanned_ && (current || figures_.rows > kSmallRows)) return figures_;
-    // Before the first scan is through nothing is known of a large state, but that it is large.
+    std::lock_guard scan_lock(scan_mutex_);
+    if (Last() == last) status = Scan([] { return false; });
   }
-  // Scans come one at a time; whoever waited finds fresh figures.
-  if (Status status = Refresh(0, [] { return false; }); !status.ok()) {
-    LOG_WARN_LIMITED("the blocks could not be counted: {}", status);
-  }
+  if (!status.ok()) LOG_WARN_LIMITED("the blocks could not be counted: {}", status);
   return Last();
 }
 
-CensusFigures Census::Last() const {
+std::shared_ptr<const CensusFigures> Census::Last() const {
   std::lock_guard lock(mutex_);
   return figures_;
 }

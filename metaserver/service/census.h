@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -27,8 +28,8 @@ struct CensusFigures {
   std::map<ServerId, int64_t> replicas;
   std::map<ServerId, int64_t> delete_tasks;
   int64_t rows = 0;
-  JournalIndex index;       // the state that was scanned includes the journal up to here
-  int64_t finished_ms = 0;  // monotonic
+  JournalIndex index;        // the state that was scanned includes the journal up to here
+  int64_t finished_ms = -1;  // monotonic; -1: there was no scan yet
   int64_t took_ms = 0;
 
   /// Blocks by number of replicas on servers of which `is_alive` holds.
@@ -51,19 +52,19 @@ class Census {
   Status Refresh(int64_t pause_ms, const std::function<bool()>& stop);
 
   /// The figures, at most some scans old.
-  CensusFigures Get();
-  /// The figures of the last scan, whatever their age.
-  CensusFigures Last() const;
+  std::shared_ptr<const CensusFigures> Get();
+  /// The figures of the last scan, whatever their age; empty ones before the first.
+  std::shared_ptr<const CensusFigures> Last() const;
 
  private:
   Status Scan(const std::function<bool()>& stop);
 
   Database& database_;
   const Clock& clock_;
-  std::mutex scan_mutex_;  // one scan at a time
+  std::mutex scan_mutex_;  // held over a scan
   mutable std::mutex mutex_;
-  CensusFigures figures_;  // guarded by mutex_
-  bool scanned_ = false;   // guarded by mutex_
+  // Guarded by mutex_; never null.
+  std::shared_ptr<const CensusFigures> figures_ = std::make_shared<CensusFigures>();
 };
 
 }  // namespace tercet
