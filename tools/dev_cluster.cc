@@ -25,6 +25,7 @@ constexpr seconds kUnmountTimeout{60};
 constexpr seconds kKillTimeout{10};
 constexpr seconds kLockTimeout{90};
 constexpr milliseconds kStatusTimeout{2000};
+constexpr milliseconds kReadyInterval{50};
 
 /// /proc/self/mountinfo writes blanks and the like as \040.
 std::string Unescaped(const std::string& text) {
@@ -178,26 +179,27 @@ Status DevCluster::Spawn(const DevNode& node) {
 }
 
 Status DevCluster::AwaitReady(const DevNode& node) {
-  const auto start = std::chrono::steady_clock::now();
   std::optional<ProcessId> id = ReadPidFile(Folder(node) + "/pid");
   Status status;
-  bool ended = WaitFor(kStartTimeout, [&] {
-    if (!id || StateOf(*id) == ProcessState::kGone) {
-      status = Status(StatusCode::kFailedPrecondition,
-                      node.name + " ended at its start: " + LastWords(Folder(node), node.name));
-      return true;
-    }
-    status = CheckReady(
-        node, std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start));
-    return status.code() != StatusCode::kUnavailable;
-  });
+  bool ended = WaitFor(
+      kStartTimeout,
+      [&] {
+        if (!id || StateOf(*id) == ProcessState::kGone) {
+          status = Status(StatusCode::kFailedPrecondition,
+                          node.name + " ended at its start: " + LastWords(Folder(node), node.name));
+          return true;
+        }
+        status = CheckReady(node, AgeOf(*id));
+        return status.code() != StatusCode::kUnavailable;
+      },
+      kReadyInterval);
   if (ended) return status;
   return Status(StatusCode::kDeadlineExceeded,
                 node.name + " is not ready after " + std::to_string(kStartTimeout.count()) +
                     " s: " + status.message() + "; see " + Folder(node) + "/" + node.name + ".log");
 }
 
-Status DevCluster::CheckReady(const DevNode& node, milliseconds since_start) const {
+Status DevCluster::CheckReady(const DevNode& node, milliseconds age) const {
   if (node.role == DevRole::kMount) {
     return IsMounted(node.mount_point)
                ? Status::Ok()
@@ -210,8 +212,7 @@ Status DevCluster::CheckReady(const DevNode& node, milliseconds since_start) con
   for (const wire::ServerStatus& server : reply->servers) {
     if (server.host != node.address.host || server.port != node.address.port) continue;
     // A heartbeat from before the start is that of the process that ended.
-    if (server.alive && server.last_heartbeat_ms >= 0 &&
-        server.last_heartbeat_ms <= since_start.count()) {
+    if (server.alive && server.last_heartbeat_ms >= 0 && server.last_heartbeat_ms <= age.count()) {
       return Status::Ok();
     }
   }

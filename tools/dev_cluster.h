@@ -115,8 +115,8 @@ class DevCluster {
   Status Spawn(const DevNode& node);
   std::vector<std::string> CommandFor(const DevNode& node) const;
   Status AwaitReady(const DevNode& node);
-  /// OK: ready; kUnavailable: not yet.
-  Status CheckReady(const DevNode& node, std::chrono::milliseconds since_start) const;
+  /// OK: ready; kUnavailable: not yet. `age` is that of the node's process.
+  Status CheckReady(const DevNode& node, std::chrono::milliseconds age) const;
   Status StopRole(DevRole role, const Progress& progress);
   Status Unmount(const DevNode& node) const;
 

@@ -5,15 +5,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 namespace tercet {
 namespace {
-
-constexpr std::chrono::milliseconds kPollInterval{10};
 
 std::string BootId() {
   std::ifstream in("/proc/sys/kernel/random/boot_id");
@@ -110,6 +110,16 @@ ProcessState StateOf(const ProcessId& id) {
   return stat->state == 'T' ? ProcessState::kPaused : ProcessState::kRunning;
 }
 
+std::chrono::milliseconds AgeOf(const ProcessId& id) {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  int64_t now_ms = int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+  int64_t tick_ms = 1000 / ::sysconf(_SC_CLK_TCK);
+  // The start is rounded down to a tick.
+  int64_t age_ms = now_ms - (static_cast<int64_t>(id.start_time) + 1) * tick_ms;
+  return std::chrono::milliseconds(std::max<int64_t>(0, age_ms));
+}
+
 Result<ProcessId> SpawnDaemon(const SpawnOptions& options) {
   int failure[2];
   if (::pipe2(failure, O_CLOEXEC) != 0) return StatusFromErrno(errno, "pipe");
@@ -156,11 +166,12 @@ Status SendSignal(const ProcessId& id, int signal) {
   return Status::Ok();
 }
 
-bool WaitFor(std::chrono::milliseconds timeout, const std::function<bool()>& done) {
+bool WaitFor(std::chrono::milliseconds timeout, const std::function<bool()>& done,
+             std::chrono::milliseconds interval) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   while (!done()) {
     if (std::chrono::steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(kPollInterval);
+    std::this_thread::sleep_for(interval);
   }
   return true;
 }

@@ -29,6 +29,9 @@ enum class ProcessState { kRunning, kPaused, kGone };
 /// kGone also for a zombie and for another process that has taken the number.
 ProcessState StateOf(const ProcessId& id);
 
+/// How long ago it was started, to 10 ms; never more than it really is.
+std::chrono::milliseconds AgeOf(const ProcessId& id);
+
 struct SpawnOptions {
   std::vector<std::string> command;  // the program's path first
   std::string pid_file;              // written by the child before it becomes the program
@@ -49,8 +52,9 @@ Status SendSignal(const ProcessId& id, int signal);
 /// Waits until it is gone; false after `timeout`.
 bool WaitUntilGone(const ProcessId& id, std::chrono::milliseconds timeout);
 
-/// Repeats `done` until it holds; false after `timeout`.
-bool WaitFor(std::chrono::milliseconds timeout, const std::function<bool()>& done);
+/// Repeats `done` every `interval` until it holds; false after `timeout`.
+bool WaitFor(std::chrono::milliseconds timeout, const std::function<bool()>& done,
+             std::chrono::milliseconds interval = std::chrono::milliseconds(10));
 
 /// Runs `action` in a child process, as it may block for ever in the kernel. Its errno value, 0 for
 /// success; ETIMEDOUT when it was not done in time.

@@ -103,6 +103,15 @@ TEST_F(ProcessTest, AnotherProcessWithTheSameNumberIsNeverSignalled) {
   EXPECT_EQ(StateOf(*id), ProcessState::kRunning);
 }
 
+TEST_F(ProcessTest, TheAgeIsNeverOverstated) {
+  const auto before = std::chrono::steady_clock::now();
+  auto id = Spawn({"/bin/sleep", "1000"});
+  ASSERT_TRUE(id.ok());
+  EXPECT_TRUE(WaitFor(seconds(10), [&] { return AgeOf(*id) >= milliseconds(30); }));
+  const auto age = AgeOf(*id);
+  EXPECT_LE(age, std::chrono::steady_clock::now() - before + milliseconds(1));
+}
+
 TEST_F(ProcessTest, BadPidFilesNameNoProcess) {
   EXPECT_FALSE(ReadPidFile(folder_ + "/none").has_value());
   for (const char* text : {"", "x", "12", "12 34", "-1 5 boot", "0 5 boot"}) {
