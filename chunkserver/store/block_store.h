@@ -45,8 +45,10 @@ struct StoreDiskOptions {
 
 struct BlockStoreOptions {
   std::vector<StoreDiskOptions> disks;
-  /// Space of each disk that new replicas leave free.
-  uint64_t reserve_bytes = 1ull << 30;
+  /// Space of each disk that new replicas leave free: so many bytes, but on small disks no more
+  /// than this part of the whole.
+  uint64_t reserve_bytes = 256ull << 20;
+  uint32_t reserve_max_percent = 5;
   /// How many replicas are kept open, each with its checksum table (up to 64 KiB) in memory.
   size_t max_open_replicas = 1024;
   /// Identifies the run of the operating system; empty: /proc/sys/kernel/random/boot_id.
@@ -211,8 +213,8 @@ class BlockStore {
   Status Quarantine(BlockId block);
   /// Makes all moves up to now durable.
   Status SyncDeletions();
-  /// Erases what is longer than `grace_ms` in the trash, and on disks with less free space than
-  /// twice the reserve everything in it. Returns how many files were erased.
+  /// Erases what is longer than `grace_ms` in the trash, and, from the oldest on, what keeps a disk
+  /// from having room for some blocks beyond twice its reserve. Returns how many files were erased.
   uint64_t PurgeTrash(int64_t grace_ms);
 
   // ---- reports ----

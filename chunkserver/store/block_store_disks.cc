@@ -11,6 +11,10 @@
 namespace tercet {
 namespace {
 
+/// The trash gives way until so much is free beyond the reserve: a few blocks, so that the active
+/// goes on choosing the disk.
+constexpr uint64_t kRoomBytes = 4 * uint64_t{kMaxBlockBytes};
+
 constexpr const char* kBootIdPath = "/proc/sys/kernel/random/boot_id";
 
 /// The file has no size, so it is read piece by piece.
@@ -45,7 +49,7 @@ Result<std::unique_ptr<BlockStore>> BlockStore::Open(Disk& disk, Clock& clock, R
 Status BlockStore::OpenDisks() {
   Status failed;
   for (const StoreDiskOptions& disk_options : options_.disks) {
-    auto opened = StoreDisk::Open(disk_, clock_, disk_options, options_.reserve_bytes);
+    auto opened = StoreDisk::Open(disk_, clock_, disk_options, options_);
     if (opened.ok()) {
       disks_.push_back(std::move(opened).value());
     } else if (opened.code() == StatusCode::kIo) {
@@ -207,7 +211,7 @@ std::vector<StoreDisk*> BlockStore::DisksByFreeSpace(uint64_t wanted_bytes) {
 
 void BlockStore::MakeRoom(StoreDisk& disk) {
   if (!disk.healthy()) return;
-  auto erased = disk.PurgeTrash(INT64_MAX, options_.reserve_bytes + (uint64_t{1} << 30));
+  auto erased = disk.PurgeTrash(INT64_MAX, kRoomBytes);
   if (!erased.ok()) {
     LOG_WARN_LIMITED("purging the trash failed disk={}: {}", disk.path(),
                      Note(&disk, erased.status()));
@@ -249,7 +253,7 @@ uint64_t BlockStore::PurgeTrash(int64_t grace_ms) {
   uint64_t erased = 0;
   for (auto& disk : disks_) {
     if (!disk->healthy()) continue;
-    auto count = disk->PurgeTrash(grace_ms, 2 * options_.reserve_bytes);
+    auto count = disk->PurgeTrash(grace_ms, kRoomBytes);
     if (count.ok()) {
       erased += *count;
     } else {

@@ -85,18 +85,19 @@ Result<RemovedName> ParseRemovedName(std::string_view name) {
 }
 
 StoreDisk::StoreDisk(Disk& disk, Clock& clock, const StoreDiskOptions& options,
-                     uint64_t reserve_bytes)
+                     const BlockStoreOptions& store_options)
     : disk_(disk),
       clock_(clock),
       path_(options.path),
       index_path_(options.index_path.empty() ? Inside(kIndexName) : options.index_path),
-      reserve_bytes_(reserve_bytes),
+      reserve_bytes_(store_options.reserve_bytes),
+      reserve_max_percent_(store_options.reserve_max_percent),
       folder_exists_(kFolderCount) {}
 
 Result<std::unique_ptr<StoreDisk>> StoreDisk::Open(Disk& disk, Clock& clock,
                                                    const StoreDiskOptions& options,
-                                                   uint64_t reserve_bytes) {
-  std::unique_ptr<StoreDisk> store(new StoreDisk(disk, clock, options, reserve_bytes));
+                                                   const BlockStoreOptions& store_options) {
+  std::unique_ptr<StoreDisk> store(new StoreDisk(disk, clock, options, store_options));
   const std::string where = "disk folder " + options.path;
   auto exists = disk.Exists(options.path);
   if (!exists.ok()) return exists.status().WithContext(where);
@@ -332,7 +333,7 @@ Result<uint64_t> StoreDisk::PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes) 
   for (const auto& [removed_s, name] : by_age) {
     if (now_ms - removed_s * 1000 < grace_ms) {
       ASSIGN_OR_RETURN(DiskSpace space, disk_.Space(path_));
-      if (space.available_bytes >= wanted_bytes) break;
+      if (space.available_bytes >= 2 * ReserveOf(space) + wanted_bytes) break;
     }
     Status removed = disk_.Remove(trash + "/" + name);
     // Another purge may run at the same time.
@@ -357,10 +358,14 @@ Result<DiskSpace> StoreDisk::Space() {
   return space_;
 }
 
+uint64_t StoreDisk::ReserveOf(const DiskSpace& space) const {
+  return std::min(reserve_bytes_, space.total_bytes / 100 * reserve_max_percent_);
+}
+
 uint64_t StoreDisk::AvailableBytes() {
   auto space = Space();
   if (!space.ok()) return 0;
-  const uint64_t taken = reserve_bytes_ + written_since_.load(std::memory_order_relaxed);
+  const uint64_t taken = ReserveOf(*space) + written_since_.load(std::memory_order_relaxed);
   return space->available_bytes > taken ? space->available_bytes - taken : 0;
 }
 

@@ -48,7 +48,7 @@ class StoreDisk {
   /// outlive it. Errors as those of BlockStore::Open.
   static Result<std::unique_ptr<StoreDisk>> Open(Disk& disk, Clock& clock,
                                                  const StoreDiskOptions& options,
-                                                 uint64_t reserve_bytes);
+                                                 const BlockStoreOptions& store_options);
   /// Opens or rebuilds the index; once, after the identity is there.
   Status OpenIndex(const std::string& boot_id);
   /// Marks the index as clean.
@@ -86,7 +86,7 @@ class StoreDisk {
   Status MoveAway(ReplicaInfo replica, Destination destination);
   Status SyncDeletions();
   /// Erases what was put into the trash `grace_ms` ago or earlier, and, from the oldest on, as much
-  /// as it takes until `wanted_bytes` are free.
+  /// as it takes until there is room for `wanted_bytes` and twice the reserve.
   Result<uint64_t> PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes);
 
   /// What new replicas may still take, from a reading that is at most half a second old.
@@ -96,7 +96,8 @@ class StoreDisk {
   void NoteWritten(uint64_t bytes) { written_since_.fetch_add(bytes, std::memory_order_relaxed); }
 
  private:
-  StoreDisk(Disk& disk, Clock& clock, const StoreDiskOptions& options, uint64_t reserve_bytes);
+  StoreDisk(Disk& disk, Clock& clock, const StoreDiskOptions& options,
+            const BlockStoreOptions& store_options);
   Status LoadIdentity();
   Status CheckEmptyOfOthers();
   Status RebuildIndex(const std::string& boot_id);
@@ -104,6 +105,7 @@ class StoreDisk {
   Status EnsureFolder(const std::string& folder, size_t number);
   Status RenameAway(const std::string& from_folder, const std::string& from_name,
                     const RemovedName& to, Destination destination);
+  uint64_t ReserveOf(const DiskSpace& space) const;
   std::string Inside(std::string_view name) const { return path_ + "/" + std::string(name); }
 
   // Constant after Open.
@@ -112,6 +114,7 @@ class StoreDisk {
   const std::string path_;
   const std::string index_path_;
   const uint64_t reserve_bytes_;
+  const uint32_t reserve_max_percent_;
   DiskIdentity identity_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<ReplicaIndex> index_;  // self-synchronised

@@ -81,6 +81,7 @@ BlockStoreOptions OptionsFor(const Environment& environment, int disks) {
     options.disks.push_back({environment.DiskPath(i), environment.IndexPath(i)});
   }
   options.reserve_bytes = 0;
+  options.reserve_max_percent = 100;
   options.boot_id = "boot-1";
   return options;
 }
