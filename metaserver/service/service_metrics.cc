@@ -68,6 +68,29 @@ ServiceCounters& ServiceCounters::Get() {
   return *counters;
 }
 
+void JournalMetrics::Update(const JournalFigures& now) {
+  const auto add = [](const char* name, const char* help, uint64_t before, uint64_t after,
+                      double scale = 1) {
+    MetaCounter(name, help).Increment(static_cast<double>(after - before) * scale);
+  };
+  constexpr double kNanos = 1e-9;
+  add("journal_records_total", "Journaled records", last_.records, now.records);
+  add("journal_payload_bytes_total", "Bytes of journaled records", last_.payload_bytes,
+      now.payload_bytes);
+  add("journal_syncs_total", "Syncs of the journal", last_.syncs, now.syncs);
+  add("journal_sync_seconds_total", "Time spent in syncs", last_.sync_nanos, now.sync_nanos,
+      kNanos);
+  add("journal_applies_total", "Batches applied to the state", last_.applies, now.applies);
+  add("journal_apply_seconds_total", "Time spent applying", last_.apply_nanos, now.apply_nanos,
+      kNanos);
+  add("journal_checkpoints_total", "Checkpoints", last_.checkpoints, now.checkpoints);
+  add("journal_no_space_refusals_total", "Records refused for want of disk space",
+      last_.no_space_refusals, now.no_space_refusals);
+  MetaGauge("journal_max_batch_records", "Most records that shared one sync")
+      .Set(static_cast<double>(now.max_batch_records));
+  last_ = now;
+}
+
 struct MetricsEndpoint::Impl {
   std::unique_ptr<MetricsServer> server;
 };

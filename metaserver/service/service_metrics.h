@@ -63,6 +63,28 @@ struct ServiceCounters {
   ServiceCounters();
 };
 
+/// The journal's counters since the start of the process.
+struct JournalFigures {
+  uint64_t records = 0;
+  uint64_t payload_bytes = 0;
+  uint64_t syncs = 0;
+  uint64_t sync_nanos = 0;
+  uint64_t applies = 0;
+  uint64_t apply_nanos = 0;
+  uint64_t checkpoints = 0;
+  uint64_t no_space_refusals = 0;
+  uint64_t max_batch_records = 0;
+};
+
+/// Used by one thread.
+class JournalMetrics {
+ public:
+  void Update(const JournalFigures& now);
+
+ private:
+  JournalFigures last_;
+};
+
 /// Serves /metrics while it lives.
 class MetricsEndpoint {
  public:
