@@ -180,6 +180,34 @@ TEST_F(ChainWriterTest, PlainWriteAcknowledgedBeforeAnEarlierSyncedOneStaysUnsyn
   EXPECT_TRUE(writer_->unsynced());
 }
 
+TEST_F(ChainWriterTest, WhatAnEarlierWriterLeftUnsyncedIsSyncedToo) {
+  ASSERT_TRUE(writer_->Submit(0, Data("1"), true, false).ok());
+  ASSERT_TRUE(writer_->Drain().ok());
+  options_.earlier_unsynced = writer_->unsynced();
+  MakeWriter();
+  EXPECT_TRUE(writer_->unsynced());
+  ASSERT_TRUE(writer_->Sync().ok());
+  EXPECT_EQ(head_.counts().sync, 1);
+  EXPECT_FALSE(writer_->unsynced());
+}
+
+TEST_F(ChainWriterTest, NumbersTellWhichWritesAreAcknowledged) {
+  head_.AcknowledgeInReversedGroups(2);
+  head_.StallOn(wire::FrameKind::WRITE, /*after=*/2);
+  std::vector<uint64_t> numbers;
+  for (uint32_t i = 0; i < 4; ++i) {
+    numbers.push_back(writer_->next_number());
+    ASSERT_TRUE(writer_->Submit(i, Data("x"), true, false).ok());
+    EXPECT_EQ(writer_->oldest_unacknowledged(), numbers.front());
+  }
+  head_.AwaitStalled(1);  // the first two have been acknowledged by then, the second one first
+  while (writer_->in_flight_frames() > 2) ASSERT_TRUE(writer_->Poll().ok());
+  EXPECT_EQ(writer_->oldest_unacknowledged(), numbers[2]);
+  head_.Resume();
+  ASSERT_TRUE(writer_->Drain().ok());
+  EXPECT_EQ(writer_->oldest_unacknowledged(), writer_->next_number());
+}
+
 TEST_F(ChainWriterTest, TruncateCutsAndNeedsASync) {
   ASSERT_TRUE(writer_->Submit(0, Data("0123456789"), true, true).ok());
   ASSERT_TRUE(writer_->Truncate(4).ok());
