@@ -1,0 +1,387 @@
+#include "fuse_client/core/block_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/log/log.h"
+
+namespace tercet {
+namespace {
+
+/// A recovery asks for another block for no longer than this before it tries the old chain again.
+constexpr std::chrono::milliseconds kReplaceLimit{2'000};
+/// More pieces of written_ are joined to one interval.
+constexpr size_t kMaxWrittenIntervals = 4'096;
+constexpr size_t kMaxExcluded = 16;
+constexpr int32_t kBlocksPerFetch = 32;
+
+/// What the cluster may get over by itself.
+bool MayPass(StatusCode code) {
+  return code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded;
+}
+
+WriteData DataOf(const Piece& piece) {
+  return {std::shared_ptr<const char>(piece.buffer, piece.data().data()),
+          static_cast<uint32_t>(piece.size)};
+}
+
+}  // namespace
+
+BlockWriter::BlockWriter(ClientContext* context, InodeState* inode, uint64_t index)
+    : context_(context), inode_(inode), index_(index) {}
+
+BlockWriter::~BlockWriter() = default;
+
+Status BlockWriter::Send() { return Run(Goal::kSend); }
+Status BlockWriter::Drain() { return Run(Goal::kDrain); }
+Status BlockWriter::Sync() { return Run(Goal::kSync); }
+
+Status BlockWriter::Run(Goal goal) {
+  RetryTimer timer(context_->DataLimit());
+  for (bool failed = false;; failed = true) {
+    Status status = TryOnce(goal);
+    if (status.ok()) {
+      if (!failed) return status;
+      excluded_.clear();
+      context_->counters.chain_recoveries.fetch_add(1);
+      LOG_INFO("{}: writing goes on after {:.2f} s", Name(), timer.seconds());
+      return status;
+    }
+    if (!failed) LOG_WARN("{}: a write failed, recovering: {}", Name(), status.ToString());
+    const Status hopeless = PrepareRetry(status);
+    if (!hopeless.ok() || !timer.Wait(context_->stop)) {
+      if (!hopeless.ok()) status = hopeless;
+      if (context_->stop.stopped()) status = Status(StatusCode::kCancelled, "the mount is ending");
+      GiveUp(status, timer.seconds());
+      return status;
+    }
+  }
+}
+
+Status BlockWriter::TryOnce(Goal goal) {
+  const std::deque<Piece>* waiting = pieces();
+  const bool must_sync = goal == Goal::kSync && unsynced_;
+  if (waiting == nullptr && !salvage_ && !must_sync) return Status::Ok();
+  RETURN_IF_ERROR(EnsureChain());
+  RETURN_IF_ERROR(CopySalvage());
+  RETURN_IF_ERROR(CutIfNeeded());
+  if (waiting != nullptr) RETURN_IF_ERROR(SubmitPieces(*waiting, goal));
+  if (goal == Goal::kSend) {
+    RETURN_IF_ERROR(chain_->Poll());
+  } else {
+    RETURN_IF_ERROR(chain_->Drain());
+  }
+  CollectAcknowledged();
+  if (goal == Goal::kSync) RETURN_IF_ERROR(chain_->Sync());
+  unsynced_ = chain_->unsynced();
+  return Status::Ok();
+}
+
+Status BlockWriter::SubmitPieces(const std::deque<Piece>& waiting, Goal goal) {
+  // A lone piece on an otherwise durable block is made durable with its own frame.
+  const bool lone = goal == Goal::kSync && !unsynced_ && submitted_.empty() && waiting.size() == 1;
+  while (submitted_.size() < waiting.size()) {
+    const Piece& piece = waiting[submitted_.size()];
+    const bool create = block_->reserved && !block_->has_data && submitted_.empty();
+    const auto offset = static_cast<uint32_t>(piece.offset - index_ * inode_->block_size());
+    submitted_.push_back(chain_->next_number());
+    unsynced_ = true;
+    RETURN_IF_ERROR(chain_->Submit(offset, DataOf(piece), create, lone));
+  }
+  return Status::Ok();
+}
+
+Status BlockWriter::EnsureChain() {
+  if (chain_ != nullptr) return Status::Ok();
+  RETURN_IF_ERROR(EnsureBlock());
+  auto target = context_->TargetOf(*block_);
+  if (!target.ok()) {
+    // The next try asks for the locations, and with them the addresses, again.
+    refetch_ = true;
+    return target.status();
+  }
+  ChainWriterOptions options;
+  options.progress_timeout = context_->options.data_timeout;
+  options.earlier_unsynced = unsynced_;
+  chain_ = std::make_unique<ChainWriter>(context_->connections.get(), std::move(*target), options);
+  submitted_.clear();
+  return Status::Ok();
+}
+
+Status BlockWriter::EnsureBlock() {
+  if (block_ && !refetch_) return Status::Ok();
+  bool ask_for_existing = block_ && !block_->reserved;
+  if (!block_) {
+    std::unique_lock lock(inode_->mutex);
+    inode_->allocated.wait(lock, [&] { return !inode_->allocating.contains(index_); });
+    const FileBlock* known = inode_->blocks.Find(index_);
+    if (known != nullptr && !known->is_hole()) {
+      block_ = *known;
+      return Status::Ok();
+    }
+    ask_for_existing = known == nullptr && index_ * inode_->block_size() <
+                                               static_cast<uint64_t>(inode_->attributes.size_bytes);
+  }
+  if (ask_for_existing) {
+    bool found = false;
+    RETURN_IF_ERROR(FetchBlock(&found));
+    if (found) return Status::Ok();
+  }
+  return Allocate(abandoned_, {});
+}
+
+/// Looks whether the file has a committed block here; neighbours come along.
+Status BlockWriter::FetchBlock(bool* found) {
+  wire::GetBlocksRequest request;
+  request.inode = static_cast<int64_t>(inode_->id.value());
+  request.first_index = static_cast<int64_t>(index_);
+  request.count = kBlocksPerFetch;
+  ASSIGN_OR_RETURN(
+      const auto response,
+      context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks, request));
+  context_->servers.Learn(response.servers);
+  std::optional<FileBlock> fresh;
+  {
+    std::lock_guard lock(inode_->mutex);
+    inode_->blocks.Learn(index_, kBlocksPerFetch, response.blocks);
+    const FileBlock* known = inode_->blocks.Find(index_);
+    if (known != nullptr && !known->is_hole()) fresh = *known;
+  }
+  *found = fresh.has_value();
+  return fresh ? Adopt(std::move(*fresh)) : Status::Ok();
+}
+
+Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclude) {
+  wire::AllocateBlockRequest request;
+  request.inode = static_cast<int64_t>(inode_->id.value());
+  request.block_index = static_cast<int64_t>(index_);
+  request.replace_block_id = static_cast<int64_t>(replace.value());
+  for (ServerId server : exclude) {
+    request.exclude_servers.push_back(static_cast<int32_t>(server.value()));
+  }
+  std::optional<std::chrono::milliseconds> limit;
+  if (block_ && replace == block_->id) limit = kReplaceLimit;
+  ASSIGN_OR_RETURN(
+      const auto response,
+      context_->metadata->Mutate("allocate block", &wire::MetadataServiceClient::AllocateBlock,
+                                 request, limit));
+  context_->servers.Learn(response.servers);
+  return Adopt(BlockFromWire(response.block));
+}
+
+/// Goes on with what the metaserver says the file's block is now.
+Status BlockWriter::Adopt(FileBlock fresh) {
+  if (block_ && block_->id == fresh.id) {
+    fresh.has_data = block_->has_data;
+    fresh.trimmed = block_->trimmed;
+    if (fresh.trimmed) fresh.valid_bytes.reset();
+  } else if (block_ && !written_.empty() && !salvage_) {
+    ASSIGN_OR_RETURN(BlockTarget source, context_->TargetOf(*block_));
+    salvage_ = Salvage{std::move(source), std::move(written_)};
+    written_.Clear();
+  }
+  DropChain();
+  block_ = std::move(fresh);
+  refetch_ = false;
+  // Until the copy is complete readers stay with the old block.
+  if (!salvage_) Publish();
+  return Status::Ok();
+}
+
+Status BlockWriter::CopySalvage() {
+  if (!salvage_) return Status::Ok();
+  bool create = block_->reserved;
+  for (const auto& [begin, end] : salvage_->ranges.Intervals()) {
+    for (uint64_t offset = begin; offset < end;) {
+      const size_t size = std::min<uint64_t>(end - offset, kMaxPieceBytes);
+      Piece copy{offset, context_->buffers->Make(size), 0, size};
+      const Status read = context_->reader->Read(salvage_->source, static_cast<uint32_t>(offset),
+                                                 {copy.buffer->data(), size});
+      if (!read.ok()) {
+        return Status(StatusCode::kUnavailable,
+                      "what was written cannot be read back: " + read.ToString());
+      }
+      RETURN_IF_ERROR(
+          chain_->Submit(static_cast<uint32_t>(offset), DataOf(copy), create, /*sync=*/false));
+      create = false;
+      offset += size;
+    }
+  }
+  RETURN_IF_ERROR(chain_->Drain());
+  unsynced_ = true;
+  written_ = std::move(salvage_->ranges);
+  salvage_.reset();
+  block_->has_data = true;
+  Publish();
+  return Status::Ok();
+}
+
+/// Before a write beyond the block's valid bytes, what the replicas hold behind them has to go.
+Status BlockWriter::CutIfNeeded() {
+  if (!block_->valid_bytes) return Status::Ok();
+  const std::deque<Piece>* waiting = pieces();
+  if (waiting == nullptr) return Status::Ok();
+  const uint64_t valid_end = index_ * inode_->block_size() + *block_->valid_bytes;
+  const bool beyond = std::any_of(waiting->begin(), waiting->end(),
+                                  [&](const Piece& piece) { return piece.end() > valid_end; });
+  if (!beyond) return Status::Ok();
+  RETURN_IF_ERROR(chain_->Truncate(*block_->valid_bytes));
+  unsynced_ = true;
+  block_->valid_bytes.reset();
+  block_->trimmed = true;
+  Publish();
+  return Status::Ok();
+}
+
+void BlockWriter::CollectAcknowledged() {
+  std::deque<Piece>* waiting = pieces();
+  if (waiting == nullptr) return;
+  uint64_t bytes = 0;
+  const uint64_t block_start = index_ * inode_->block_size();
+  {
+    std::lock_guard lock(inode_->mutex);
+    while (!submitted_.empty() && submitted_.front() < chain_->oldest_unacknowledged()) {
+      submitted_.pop_front();
+      const Piece& piece = waiting->front();
+      written_.Add(piece.offset - block_start, piece.end() - block_start);
+      inode_->acknowledged_end = std::max(inode_->acknowledged_end, piece.end());
+      bytes += piece.size;
+      waiting->pop_front();
+    }
+    // The block map has to know of the data before it stops being served from here.
+    if (bytes > 0 && !block_->has_data) {
+      block_->has_data = true;
+      inode_->blocks.Put(index_, *block_);
+    }
+    if (waiting->empty()) inode_->in_flight.erase(index_);
+  }
+  if (written_.size() > kMaxWrittenIntervals) {
+    const auto intervals = written_.Intervals();
+    written_.Add(intervals.front().first, intervals.back().second);
+  }
+  context_->write_budget.Release(bytes);
+}
+
+Status BlockWriter::PrepareRetry(const Status& failure) {
+  if (chain_ == nullptr || chain_->failure().ok()) {
+    // Not the chain: the metaserver's answer, or a copy that cannot be read.
+    DropChain();
+    return MayPass(failure.code()) ? Status::Ok() : failure;
+  }
+  const ServerId failed = chain_->failed_server();
+  DropChain();
+  if (block_->reserved) {
+    if (failed != ServerId() && failure.code() != StatusCode::kStaleGeneration &&
+        excluded_.size() < kMaxExcluded) {
+      excluded_.push_back(failed);
+    }
+    return MoveAway(failure);
+  }
+  if (failure.code() == StatusCode::kNoSpace) return failure;
+  // Another generation, or a server that comes back.
+  refetch_ = true;
+  return Status::Ok();
+}
+
+Status BlockWriter::MoveAway(const Status& failure) {
+  const Status moved = Allocate(block_->id, excluded_);
+  if (moved.ok()) return moved;
+  if (failure.code() == StatusCode::kNoSpace) return failure;
+  if (!MayPass(moved.code())) return moved;
+  // Too few other servers: perhaps the old ones come back.
+  excluded_.clear();
+  return Status::Ok();
+}
+
+Status BlockWriter::Reallocate() {
+  RETURN_IF_ERROR(Allocate(BlockId(), {}));
+  return Run(Goal::kDrain);
+}
+
+void BlockWriter::Publish() {
+  std::lock_guard lock(inode_->mutex);
+  inode_->blocks.Put(index_, *block_);
+  inode_->data_version.fetch_add(1);
+}
+
+void BlockWriter::DropChain() {
+  chain_.reset();
+  submitted_.clear();
+}
+
+void BlockWriter::GiveUp(const Status& status, double seconds) {
+  uint64_t bytes = 0;
+  {
+    std::lock_guard lock(inode_->mutex);
+    auto it = inode_->in_flight.find(index_);
+    if (it != inode_->in_flight.end()) {
+      for (const Piece& piece : it->second) bytes += piece.size;
+      inode_->in_flight.erase(it);
+    }
+    if (!block_ || block_->reserved) {
+      inode_->blocks.Forget(index_);
+      if (block_) abandoned_ = block_->id;
+    }
+    inode_->RecomputePendingEndLocked();
+    inode_->data_version.fetch_add(1);
+  }
+  LOG_ERROR("{}: {} written bytes are lost after {:.1f} s: {}", Name(), bytes, seconds,
+            status.ToString());
+  context_->write_budget.Release(bytes);
+  inode_->NoteError(status);
+  DropChain();
+  block_.reset();
+  refetch_ = false;
+  written_.Clear();
+  salvage_.reset();
+  excluded_.clear();
+  unsynced_ = false;
+}
+
+int64_t BlockWriter::block_to_commit() const {
+  if (!block_ || !block_->reserved || !block_->has_data) return 0;
+  return static_cast<int64_t>(block_->id.value());
+}
+
+int64_t BlockWriter::block_to_trim() const {
+  if (!block_ || !block_->trimmed) return 0;
+  return static_cast<int64_t>(block_->id.value());
+}
+
+void BlockWriter::NoteCommitted() {
+  written_.Clear();
+  if (!block_ || (!block_->has_data && !block_->trimmed)) return;
+  if (!block_->reserved && !block_->trimmed) return;
+  block_->reserved = block_->reserved && !block_->has_data;
+  block_->trimmed = false;
+  std::lock_guard lock(inode_->mutex);
+  inode_->blocks.NoteCommitted(index_, block_->id);
+}
+
+void BlockWriter::NoteTruncated() {
+  DropChain();
+  block_.reset();
+  refetch_ = false;
+  written_.Clear();
+}
+
+bool BlockWriter::idle() const {
+  if (salvage_ || block_to_commit() != 0 || block_to_trim() != 0) return false;
+  std::lock_guard lock(inode_->mutex);
+  return !inode_->in_flight.contains(index_);
+}
+
+std::deque<Piece>* BlockWriter::pieces() {
+  // Only this writer changes its own queue now, but others may change the map around it.
+  std::lock_guard lock(inode_->mutex);
+  auto it = inode_->in_flight.find(index_);
+  return it == inode_->in_flight.end() ? nullptr : &it->second;
+}
+
+std::string BlockWriter::Name() const {
+  const uint64_t block = block_ ? block_->id.value() : 0;
+  return fmt::format("inode {} block {} (index {})", inode_->id.value(), block, index_);
+}
+
+}  // namespace tercet

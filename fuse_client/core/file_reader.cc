@@ -1,0 +1,135 @@
+#include "fuse_client/core/file_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace tercet {
+namespace {
+
+/// Locations are fetched in aligned groups of so many blocks.
+constexpr uint64_t kBlocksPerFetch = 32;
+/// Damage does not heal by waiting: a few tries are for a block that is being repaired or replaced.
+constexpr int kMaxDamagedTries = 3;
+constexpr int kMaxBlockMapTries = 16;
+
+}  // namespace
+
+uint64_t FileReader::SizeOf(const InodeState& inode) {
+  std::lock_guard lock(inode.mutex);
+  return inode.VisibleSizeLocked();
+}
+
+Status FileReader::Fill(InodeState& inode, uint64_t offset, std::span<char> out) {
+  IntervalSet covered;
+  {
+    std::lock_guard lock(inode.mutex);
+    // The newest data last. What was acknowledged meanwhile is on the replicas, which are asked
+    // below.
+    if (!inode.in_flight.empty()) {
+      const uint64_t first = offset / inode.block_size();
+      const uint64_t last = (offset + out.size() - 1) / inode.block_size();
+      for (auto it = inode.in_flight.lower_bound(first);
+           it != inode.in_flight.end() && it->first <= last; ++it) {
+        for (const Piece& piece : it->second) piece.CopyTo(offset, out, &covered);
+      }
+    }
+    if (inode.unsent != nullptr) inode.unsent->CopyTo(offset, out, &covered);
+  }
+  const uint64_t block_size = inode.block_size();
+  if (block_size == 0) return Status(StatusCode::kInvalidArgument, "not a regular file");
+  std::vector<Part> parts;
+  for (auto [begin, end] : covered.Gaps(offset, offset + out.size())) {
+    while (begin < end) {
+      const uint64_t index = begin / block_size;
+      const uint64_t stop = std::min(end, (index + 1) * block_size);
+      parts.push_back({index, static_cast<uint32_t>(begin - index * block_size),
+                       out.subspan(begin - offset, stop - begin)});
+      begin = stop;
+    }
+  }
+  if (parts.empty()) return Status::Ok();
+  if (parts.size() == 1) return FillPart(inode, parts[0]);
+  std::vector<Status> filled(parts.size());
+  context_->read_pool.RunAll(parts.size(),
+                             [&](size_t i) { filled[i] = FillPart(inode, parts[i]); });
+  for (Status& status : filled) RETURN_IF_ERROR(std::move(status));
+  return Status::Ok();
+}
+
+Status FileReader::FillPart(InodeState& inode, const Part& part) {
+  RetryTimer timer(context_->DataLimit());
+  int damaged = 0;
+  for (;;) {
+    bool asked = false;
+    const Status status = TryPart(inode, part, &asked);
+    if (status.ok()) return status;
+    // The metaserver's answer is final; a replica's may be about to change.
+    if (!asked && status.code() != StatusCode::kUnavailable) return status;
+    if (status.code() == StatusCode::kCorruption && ++damaged >= kMaxDamagedTries) return status;
+    if (!timer.Wait(context_->stop)) return status;
+  }
+}
+
+/// `asked`: replicas were asked for the data.
+Status FileReader::TryPart(InodeState& inode, const Part& part, bool* asked) {
+  ASSIGN_OR_RETURN(const FileBlock block, BlockAt(inode, part.index));
+  size_t wanted = part.out.size();
+  if (block.is_hole() || (block.reserved && !block.has_data)) {
+    wanted = 0;
+  } else if (block.valid_bytes) {
+    const uint32_t valid = *block.valid_bytes;
+    wanted = part.offset >= valid ? 0 : std::min<size_t>(wanted, valid - part.offset);
+  }
+  std::memset(part.out.data() + wanted, 0, part.out.size() - wanted);
+  if (wanted == 0) return Status::Ok();
+  Status status;
+  auto target = context_->TargetOf(block);
+  if (target.ok()) {
+    *asked = true;
+    status = context_->reader->Read(*target, part.offset, part.out.first(wanted));
+    if (status.ok()) return status;
+  } else {
+    status = target.status();
+  }
+  // The next try asks the metaserver where the block is now, unless that was found out meanwhile.
+  std::lock_guard lock(inode.mutex);
+  const FileBlock* known = inode.blocks.Find(part.index);
+  if (known != nullptr && !known->reserved && !known->trimmed && known->id == block.id &&
+      known->generation == block.generation) {
+    inode.blocks.Forget(part.index);
+  }
+  return status;
+}
+
+Result<FileBlock> FileReader::BlockAt(InodeState& inode, uint64_t index) {
+  wire::GetBlocksRequest request;
+  request.inode = static_cast<int64_t>(inode.id.value());
+  request.first_index = static_cast<int64_t>(index / kBlocksPerFetch * kBlocksPerFetch);
+  request.count = kBlocksPerFetch;
+  for (int tries = 0; tries < kMaxBlockMapTries; ++tries) {
+    uint64_t changes = 0;
+    {
+      std::lock_guard lock(inode.mutex);
+      if (const FileBlock* known = inode.blocks.Find(index)) return *known;
+      changes = inode.blocks.changes();
+    }
+    auto response =
+        context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks, request);
+    // An open file whose inode is gone was without a name, and its session was lost.
+    if (response.code() == StatusCode::kNotFound) {
+      return Status(StatusCode::kStaleHandle, response.status().message());
+    }
+    if (!response.ok()) return response.status();
+    context_->servers.Learn(response->servers);
+    std::lock_guard lock(inode.mutex);
+    if (inode.blocks.changes() != changes) continue;  // this answer may be the older one
+    inode.blocks.Learn(static_cast<uint64_t>(request.first_index), kBlocksPerFetch,
+                       response->blocks);
+    const FileBlock* known = inode.blocks.Find(index);
+    return known == nullptr ? FileBlock() : *known;
+  }
+  return Status(StatusCode::kUnavailable, "the file's blocks change all the time");
+}
+
+}  // namespace tercet
