@@ -5,6 +5,6 @@
 
 namespace tercet {
 
-inline constexpr std::string_view kVersion = "0.1.0";  // as in the top CMakeLists.txt
+inline constexpr std::string_view kVersion = TERCET_VERSION;
 
 }  // namespace tercet
