@@ -1,0 +1,106 @@
+#include "chunkserver/service/digest_reporter.h"
+
+#include "common/log/log.h"
+
+namespace tercet {
+
+DigestReporter::DigestReporter(BlockStore& store, RegistryLink& link,
+                               std::chrono::milliseconds interval)
+    : store_(store), link_(link), interval_(interval), thread_([this] { Run(); }) {}
+
+DigestReporter::~DigestReporter() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void DigestReporter::SetServer(int32_t server_id, int64_t incarnation) {
+  std::lock_guard lock(mutex_);
+  sender_ = Sender{server_id, incarnation};
+  triggered_ = true;
+  wake_.notify_all();
+}
+
+void DigestReporter::Trigger() {
+  std::lock_guard lock(mutex_);
+  triggered_ = true;
+  wake_.notify_all();
+}
+
+bool DigestReporter::stopping() const {
+  std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void DigestReporter::Run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait_for(lock, interval_, [this] { return stopping_ || (triggered_ && sender_); });
+    if (stopping_) return;
+    if (!sender_) continue;
+    triggered_ = false;
+    const Sender sender = *sender_;
+    lock.unlock();
+    // A failed report needs no retry here: the active asks again, and the interval comes round.
+    if (Status status = Report(sender); !status.ok()) {
+      LOG_WARN_LIMITED("the report of replicas failed: {}", status);
+    }
+    lock.lock();
+  }
+}
+
+Status DigestReporter::Report(const Sender& sender) {
+  wire::ReportDigestsRequest request;
+  request.server_id = sender.server_id;
+  request.incarnation = sender.incarnation;
+  for (const ReplicaRangeDigest& digest : store_.RangeDigests()) {
+    wire::RangeDigest range;
+    range.range = static_cast<int64_t>(digest.range);
+    range.replica_count = static_cast<int64_t>(digest.replica_count);
+    range.digest = static_cast<int64_t>(digest.digest);
+    request.ranges.push_back(range);
+  }
+  wire::ReportDigestsResponse response;
+  RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::ReportDigests, request, &response));
+  reports_sent_.fetch_add(1, std::memory_order_relaxed);
+  for (int64_t range : response.differing_ranges) {
+    if (stopping()) return Status::Ok();
+    RETURN_IF_ERROR(ReportRange(sender, range));
+  }
+  return Status::Ok();
+}
+
+Status DigestReporter::ReportRange(const Sender& sender, int64_t range) {
+  wire::ReportReplicasRequest request;
+  request.server_id = sender.server_id;
+  request.incarnation = sender.incarnation;
+  request.range = range;
+  ASSIGN_OR_RETURN(std::vector<ReplicaInfo> replicas,
+                   store_.ListReplicas(static_cast<uint64_t>(range)));
+  request.replicas.reserve(replicas.size());
+  for (const ReplicaInfo& replica : replicas) {
+    wire::ReplicaReport report;
+    report.block_id = static_cast<int64_t>(replica.block.value());
+    report.generation = static_cast<int64_t>(replica.generation.value());
+    request.replicas.push_back(report);
+  }
+  wire::ReportReplicasResponse response;
+  RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::ReportReplicas, request, &response));
+  if (response.quarantine.empty()) return Status::Ok();
+  RETURN_IF_ERROR(store_.ObserveEpoch(Epoch(static_cast<uint64_t>(response.info.epoch))));
+  for (int64_t id : response.quarantine) {
+    const BlockId block(static_cast<uint64_t>(id));
+    Status moved = store_.Quarantine(block);
+    if (moved.ok()) {
+      LOG_WARN("quarantined a replica that the journal does not know block={}", block);
+    } else if (moved.code() != StatusCode::kNotFound) {
+      LOG_WARN_LIMITED("a replica could not be quarantined block={}: {}", block, moved);
+    }
+  }
+  return store_.SyncDeletions();
+}
+
+}  // namespace tercet
