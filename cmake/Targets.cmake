@@ -6,6 +6,10 @@ target_compile_definitions(tercet_options INTERFACE TERCET_VERSION="${PROJECT_VE
 target_link_libraries(tercet_options INTERFACE Threads::Threads)
 
 set(TERCET_SANITIZER "" CACHE STRING "address, thread or empty")
+if(NOT TERCET_SANITIZER STREQUAL "")
+  # GCC sees ghosts in instrumented code, in the standard library's as well.
+  add_compile_options(-Wno-maybe-uninitialized)
+endif()
 if(TERCET_SANITIZER STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
