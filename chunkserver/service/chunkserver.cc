@@ -111,6 +111,7 @@ void Chunkserver::KeepHouse() {
   std::unique_lock lock(mutex_);
   while (!ended_) {
     lock.unlock();
+    store_->CheckDisks();
     metrics.Update();
     if (clock_.MonotonicMillis() >= next_purge_ms) {
       const uint64_t erased = store_->PurgeTrash(config_.trash_grace.count());

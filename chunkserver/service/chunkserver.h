@@ -49,7 +49,7 @@ class Chunkserver {
   Chunkserver(const ChunkserverConfig& config, Clock& clock);
   Status Open(Disk& disk, Random& random);
   void End(const Status& why);
-  /// Trash and metrics.
+  /// Checks the disks, empties the trash, updates the metrics.
   void KeepHouse();
 
   // Constant after Start; destroyed from the last to the first.

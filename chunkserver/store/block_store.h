@@ -224,6 +224,9 @@ class BlockStore {
   /// The replicas of one range on healthy disks, by block id.
   Result<std::vector<ReplicaInfo>> ListReplicas(uint64_t range) const;
   std::vector<StoreDiskStatus> Disks();
+  /// Ejects disks whose folder lost its identity file: unmounted, or emptied. To be called now and
+  /// then.
+  void CheckDisks();
   const StoreCounters& counters() const { return counters_; }
 
  private:

@@ -287,6 +287,14 @@ Result<std::vector<ReplicaInfo>> BlockStore::ListReplicas(uint64_t range) const 
   return all;
 }
 
+void BlockStore::CheckDisks() {
+  for (auto& disk : disks_) {
+    if (!disk->healthy()) continue;
+    Status present = Note(disk.get(), disk->CheckPresent());
+    if (!present.ok() && disk->healthy()) LOG_WARN_LIMITED("a disk was not checked: {}", present);
+  }
+}
+
 std::vector<StoreDiskStatus> BlockStore::Disks() {
   std::vector<StoreDiskStatus> report;
   for (auto& disk : disks_) {

@@ -1,0 +1,93 @@
+#include "tests/chunkserver/service/fake_registry.h"
+
+#include <gtest/gtest.h>
+
+namespace tercet {
+
+class FakeRegistry::Handler final : public wire::RegistryServiceIf {
+ public:
+  explicit Handler(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+
+  void RegisterServer(wire::RegisterServerResponse& response,
+                      const wire::RegisterServerRequest& request) override {
+    std::lock_guard lock(core_->mutex);
+    FakeRegistryState& state = core_->state;
+    if (!Answer(state.register_status, &response.info)) {
+      ++state.refusals;
+      return;
+    }
+    ++state.registrations;
+    state.last_registration = request;
+    response.server_id = state.server_id;
+    response.cluster_id = state.cluster_id;
+    response.heartbeat_interval_ms = state.heartbeat_interval_ms;
+  }
+
+  void Heartbeat(wire::HeartbeatResponse& response,
+                 const wire::HeartbeatRequest& request) override {
+    std::lock_guard lock(core_->mutex);
+    FakeRegistryState& state = core_->state;
+    if (!Answer(Status::Ok(), &response.info)) return;
+    ++state.heartbeats;
+    state.last_heartbeat = request;
+    for (const auto& done : request.deleted) {
+      state.confirmed.push_back(done);
+      std::erase_if(state.tasks, [&](const auto& task) { return task.block_id == done.block_id; });
+    }
+    response.delete_replicas = state.tasks;
+    response.register_again = std::exchange(state.register_again, false);
+    response.want_digests = std::exchange(state.want_digests, false);
+  }
+
+  void ReportDigests(wire::ReportDigestsResponse& response,
+                     const wire::ReportDigestsRequest& request) override {
+    std::lock_guard lock(core_->mutex);
+    if (!Answer(Status::Ok(), &response.info)) return;
+    core_->state.digest_reports.push_back(request);
+    response.differing_ranges = core_->state.differing_ranges;
+  }
+
+  void ReportReplicas(wire::ReportReplicasResponse& response,
+                      const wire::ReportReplicasRequest& request) override {
+    std::lock_guard lock(core_->mutex);
+    if (!Answer(Status::Ok(), &response.info)) return;
+    core_->state.replica_reports.push_back(request);
+    response.quarantine = core_->state.quarantine;
+  }
+
+ private:
+  /// Fills in the common part; false when that is all.
+  bool Answer(const Status& status, wire::ReplyInfo* info) {
+    const FakeRegistryState& state = core_->state;
+    core_->changed.notify_all();
+    info->epoch = state.epoch;
+    if (!state.active) {
+      info->status.code = static_cast<int32_t>(StatusCode::kNotActive);
+      if (!state.active_hint.empty()) info->__set_active_hint(state.active_hint);
+      return false;
+    }
+    info->status.code = static_cast<int32_t>(status.code());
+    info->status.message = status.message();
+    return status.ok();
+  }
+
+  const std::shared_ptr<Core> core_;
+};
+
+FakeRegistry::FakeRegistry(uint16_t port) {
+  ThriftServerOptions options;
+  options.listen = {"127.0.0.1", port};
+  auto server =
+      ThriftServer::Start(options, {{"registry", std::make_shared<wire::RegistryServiceProcessor>(
+                                                     std::make_shared<Handler>(core_))}});
+  EXPECT_TRUE(server.ok()) << server.status().ToString();
+  server_ = std::move(server).value();
+}
+
+bool FakeRegistry::WaitUntil(const std::function<bool(const FakeRegistryState&)>& condition) {
+  std::unique_lock lock(core_->mutex);
+  return core_->changed.wait_for(lock, std::chrono::seconds(20),
+                                 [&] { return condition(core_->state); });
+}
+
+}  // namespace tercet

@@ -1,0 +1,78 @@
+// A metaserver's registry that a test steers: it answers over real connections.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/rpc/host_port.h"
+#include "common/rpc/thrift_server.h"
+#include "tercet_thrift/RegistryService.h"
+
+namespace tercet {
+
+/// What the fake answers and what it was told; guarded by the fake's mutex.
+struct FakeRegistryState {
+  // Set by the test.
+  int64_t epoch = 1;
+  int32_t server_id = 3;
+  std::string cluster_id = "cluster-one-----";
+  int32_t heartbeat_interval_ms = 50;
+  Status register_status;
+  bool active = true;
+  std::string active_hint;
+  bool register_again = false;                 // once
+  bool want_digests = false;                   // once
+  std::vector<wire::DeleteReplicaTask> tasks;  // those confirmed go
+  std::vector<int64_t> differing_ranges;
+  std::vector<int64_t> quarantine;
+
+  // Seen.
+  int registrations = 0;
+  int refusals = 0;
+  int heartbeats = 0;
+  wire::RegisterServerRequest last_registration;
+  wire::HeartbeatRequest last_heartbeat;
+  std::vector<wire::DeleteReplicaTask> confirmed;
+  std::vector<wire::ReportDigestsRequest> digest_reports;
+  std::vector<wire::ReportReplicasRequest> replica_reports;
+};
+
+/// Thread-safe.
+class FakeRegistry {
+ public:
+  /// On `port`, or on any free one.
+  explicit FakeRegistry(uint16_t port = 0);
+
+  uint16_t port() const { return server_->port(); }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port()); }
+  void Stop() { server_.reset(); }
+
+  /// Changes the state, or looks at it.
+  template <typename Function>
+  auto With(Function&& function) {
+    std::lock_guard lock(core_->mutex);
+    return function(core_->state);
+  }
+  /// Waits until `condition` holds, for at most 20 s.
+  bool WaitUntil(const std::function<bool(const FakeRegistryState&)>& condition);
+
+ private:
+  struct Core {
+    std::mutex mutex;
+    std::condition_variable changed;
+    FakeRegistryState state;
+  };
+  class Handler;
+
+  const std::shared_ptr<Core> core_ = std::make_shared<Core>();
+  std::unique_ptr<ThriftServer> server_;
+};
+
+}  // namespace tercet
