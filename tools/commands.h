@@ -11,5 +11,6 @@ namespace tercet {
 void AddDevCommand(CLI::App& app, int* exit_status);
 void AddStatusCommand(CLI::App& app, int* exit_status);
 void AddFileCommand(CLI::App& app, int* exit_status);
+void AddBenchCommand(CLI::App& app, int* exit_status);
 
 }  // namespace tercet

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   tercet::AddStatusCommand(app, &exit_status);
   tercet::AddFileCommand(app, &exit_status);
   tercet::AddDevCommand(app, &exit_status);
+  tercet::AddBenchCommand(app, &exit_status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
