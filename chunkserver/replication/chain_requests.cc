@@ -283,12 +283,10 @@ bool ServerConnection::IsAloneAndIdle() {
 void ServerConnection::OperationDone(const ChainOperation& operation) {
   const Status& status = operation.status();
   RespondChain(operation.kind(), operation.request_id(), status, operation.failed_server());
-  const int64_t nanos = RealClock().MonotonicNanos() - operation.arrived_nanos();
-  if (operation.kind() == wire::FrameKind::SYNC) {
-    context_.counters.sync_latency.Record(nanos);
-  } else {
-    context_.counters.write_latency.Record(nanos);
-  }
+  Histogram& latency = operation.kind() == wire::FrameKind::SYNC ? context_.latencies.sync
+                                                                 : context_.latencies.write;
+  latency.Observe(static_cast<double>(RealClock().MonotonicNanos() - operation.arrived_nanos()) *
+                  1e-9);
   std::lock_guard lock(pending_mutex_);
   --pending_;
   if (pending_full_) pending_changed_.notify_all();

@@ -7,6 +7,7 @@
 #include "chunkserver/replication/block_order.h"
 #include "chunkserver/replication/buffer_pool.h"
 #include "chunkserver/replication/counters.h"
+#include "chunkserver/replication/data_plane_metrics.h"
 #include "chunkserver/replication/data_plane_server.h"
 #include "chunkserver/replication/downstream.h"
 #include "chunkserver/replication/link_registry.h"
@@ -36,6 +37,7 @@ struct DataPlaneContext {
   const DataPlaneOptions options;
   BlockStore& store;
   DataPlaneCounters counters;
+  DataPlaneLatencies latencies;
   BufferPool buffers;
   BlockOrder order;
   LinkRegistry links;

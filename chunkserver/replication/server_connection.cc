@@ -16,6 +16,10 @@ constexpr size_t kMaxCallerBytes = 256;
 constexpr size_t kMaxLinkNameBytes = 256;
 constexpr int32_t kMaxReadBytes = 1 << 20;
 
+double SecondsSince(int64_t nanos) {
+  return static_cast<double>(RealClock().MonotonicNanos() - nanos) * 1e-9;
+}
+
 }  // namespace
 
 ServerConnection::ServerConnection(DataPlaneContext& context, int socket, const std::string& peer)
@@ -199,7 +203,7 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
     }));
   }
   context_.counters.read_bytes.fetch_add(plan->length, std::memory_order_relaxed);
-  context_.counters.read_latency.Record(RealClock().MonotonicNanos() - arrived_nanos_);
+  context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
   return Status::Ok();
 }
 
@@ -223,7 +227,7 @@ Status ServerConnection::ReadVerified(const FramePrelude& prelude,
     return connection.Send(answer, encoded, std::span(&payload, 1));
   }));
   context_.counters.read_bytes.fetch_add(pages->data.size(), std::memory_order_relaxed);
-  context_.counters.read_latency.Record(RealClock().MonotonicNanos() - arrived_nanos_);
+  context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
   return Status::Ok();
 }
 

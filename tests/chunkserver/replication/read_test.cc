@@ -6,6 +6,7 @@
 #include <atomic>
 #include <thread>
 
+#include "chunkserver/replication/data_plane_metrics.h"
 #include "chunkserver/store/replica_format.h"
 #include "common/env/sim_disk.h"
 #include "tests/chunkserver/replication/test_chain.h"
@@ -128,6 +129,23 @@ TEST_F(ReadTest, DiskWithoutDescriptorsIsReadThroughMemory) {
   ASSERT_TRUE(answer.status.ok()) << answer.status.ToString();
   EXPECT_EQ(answer.payload.substr(0, data_.size()), data_);
   EXPECT_TRUE(ChecksumsMatch(answer));
+}
+
+TEST_F(ReadTest, CountersAreExportedByWhatTheyGrew) {
+  DataPlaneCounters exported;
+  ExportDataPlaneCounters(server_.data_plane().counters(), &exported);
+  const auto value = [](const std::string& name) {
+    const std::string text = MetricsText();
+    const size_t at = text.find("\n" + name + " ");
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
+  };
+  const double reads = value("tercet_data_plane_reads_total");
+  const double bytes = value("tercet_data_plane_read_bytes_total");
+  for (int i = 0; i < 3; ++i) client_.Read(kBlock, kFirst, 0, 4'096);
+  ExportDataPlaneCounters(server_.data_plane().counters(), &exported);
+  ExportDataPlaneCounters(server_.data_plane().counters(), &exported);  // adds nothing
+  EXPECT_EQ(value("tercet_data_plane_reads_total"), reads + 3);
+  EXPECT_EQ(value("tercet_data_plane_read_bytes_total"), bytes + 3 * 4'096);
 }
 
 // A page is torn for a fast reader at most; verified, every read is right while a writer goes on.
