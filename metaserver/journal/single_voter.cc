@@ -312,6 +312,7 @@ void SingleVoter::MaintainSpare(Lock& lock) {
   lock.unlock();
   Status status = journal_->PrepareSpare();
   lock.lock();
+  if (status.ok()) ++counters_.spares_prepared;
   if (!status.ok() && status.code() != StatusCode::kNoSpace) Fail(status);
   spares_tried_ = wanted;
   spare_status_ = status;

@@ -66,6 +66,7 @@ struct SingleVoterCounters {
   uint64_t applies = 0;
   uint64_t apply_nanos = 0;
   uint64_t checkpoints = 0;
+  uint64_t spares_prepared = 0;  // segment files made ahead
   uint64_t no_space_refusals = 0;
   uint64_t replayed_records = 0;
 };

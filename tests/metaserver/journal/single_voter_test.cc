@@ -111,7 +111,7 @@ class SingleVoterTest : public testing::Test {
   }
   // Until the maintenance has filled the second segment's file; then it leaves the disk alone.
   void AwaitSpare() {
-    WaitUntil([&] { return disk_.Exists("/journal/spare-0000000000000002").value(); });
+    WaitUntil([&] { return voter_->counters().spares_prepared > 0; });
   }
   template <typename Condition>
   void WaitUntil(Condition condition) {
@@ -251,6 +251,7 @@ TEST_F(SingleVoterTest, AnotherEpochAndAnUnknownIndexAreRefused) {
 
 TEST_F(SingleVoterTest, AFailedSyncEndsLeadershipForEveryone) {
   Start();
+  AwaitSpare();
   ASSERT_TRUE(Commit("durable").ok());
   std::vector<JournalIndex> indexes;
   for (int i = 0; i < 4; ++i) indexes.push_back(voter_->Append(epoch_, "lost?").value());
