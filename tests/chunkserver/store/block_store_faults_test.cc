@@ -97,7 +97,8 @@ TEST_F(BlockStoreFaults, ADiskWithErrorsIsEjectedAndTheOthersGoOn) {
   int healthy = 0;
   for (const auto& status : store->Disks()) healthy += status.healthy ? 1 : 0;
   EXPECT_EQ(healthy, 1);
-  for (const auto& replica : store->ListReplicas(0).value()) EXPECT_NE(replica.block, BlockId(1));
+  const std::vector<ReplicaInfo> listed = store->ListReplicas(0).value();
+  for (const ReplicaInfo& replica : listed) EXPECT_NE(replica.block, BlockId(1));
 
   store.reset();
   store = Open(2);
