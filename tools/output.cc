@@ -57,7 +57,7 @@ std::string HumanMillis(int64_t milliseconds) {
 std::string Grouped(int64_t number) {
   std::string digits = std::to_string(number);
   size_t first = digits[0] == '-' ? 1 : 0;
-  for (size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
+  for (size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, 1, ',');
   return digits;
 }
 
@@ -84,13 +84,16 @@ std::string Table::ToString() const {
     std::string out;
     for (size_t i = 0; i < columns_.size(); ++i) {
       std::string text = cell(i);
-      std::string padding(widths[i] - Width(text), ' ');
+      const size_t padding = widths[i] - Width(text);
       if (bold) text = Coloured(Colour::kBold, text);
-      if (i > 0) out += "  ";
-      out += columns_[i].right ? padding + text : text + padding;
+      if (i > 0) out.append(2, ' ');
+      if (columns_[i].right) out.append(padding, ' ');
+      out.append(text);
+      if (!columns_[i].right) out.append(padding, ' ');
     }
     out.erase(out.find_last_not_of(' ') + 1);
-    return out + "\n";
+    out.push_back('\n');
+    return out;
   };
   std::string out = line([&](size_t i) { return columns_[i].title; }, true);
   for (const auto& row : rows_) {

@@ -15,11 +15,11 @@ namespace {
 class CommitBlocks {
  public:
   CommitBlocks(MutableTables& tables, InodeId inode, const InodeRecord& record,
-               std::optional<TruncationRecord> truncation)
+               const std::optional<TruncationRecord>& truncation)
       : tables_(tables),
         inode_(inode),
         block_size_bytes_(record.block_size_bytes),
-        truncation_(std::move(truncation)) {}
+        truncation_(truncation) {}
 
   struct Entry {
     uint64_t index = 0;
@@ -73,7 +73,7 @@ class CommitBlocks {
   MutableTables& tables_;
   const InodeId inode_;
   const uint64_t block_size_bytes_;
-  const std::optional<TruncationRecord> truncation_;
+  const std::optional<TruncationRecord>& truncation_;  // outlives this object
   std::map<uint64_t, Entry> entries_;
 };
 
@@ -114,14 +114,14 @@ Result<wire::CommitWriteResponse> EvaluateCommitWrite(OperationContext& context,
   MutableTables tables(context.transaction);
   const InodeId inode = InodeFromWire(request.inode);
   ASSIGN_OR_RETURN(InodeRecord record, GetRegularFile(tables, inode));
-  ASSIGN_OR_RETURN(std::optional<TruncationRecord> truncation,
-                   FindPendingTruncation(tables, inode, record));
+  const auto truncation = FindPendingTruncation(tables, inode, record);
+  if (!truncation.ok()) return truncation.status();
   const auto end_offset = static_cast<uint64_t>(request.end_offset);
   const uint64_t old_size = record.size_bytes;
   record.size_bytes = std::max(old_size, end_offset);
   const uint64_t index_end = BlockIndexEnd(record.size_bytes, record.block_size_bytes);
 
-  CommitBlocks blocks(tables, inode, record, std::move(truncation));
+  CommitBlocks blocks(tables, inode, record, *truncation);
   int64_t committed = 0;
   for (int64_t id : request.written_blocks) {
     ASSIGN_OR_RETURN(CommitBlocks::Entry * entry, blocks.Named(BlockId(id)));

@@ -36,9 +36,12 @@ TEST(MountOptions, SaysWhichArgumentIsWrong) {
     const char* option;
     const char* expected;
   } kCases[] = {
-      {"timeout=soon", "timeout=soon"},     {"timeout=5parsecs", "timeout=5parsecs"},
-      {"write_buffer=1", "write_buffer=1"}, {"colour=red", "colour"},
-      {"log_level=loud", "log_level=loud"}, {"metrics_port=70000", "metrics_port=70000"},
+      {"timeout=soon", "timeout=soon"},
+      {"timeout=5parsecs", "timeout=5parsecs"},
+      {"write_buffer=1", "write_buffer=1"},
+      {"colour=red", "colour"},
+      {"log_level=loud", "log_level=loud"},
+      {"metrics_port=70000", "metrics_port=70000"},
       {"timeout", "timeout"},
   };
   for (const auto& test : kCases) {

@@ -1,0 +1,380 @@
+#include "tests/fuse_client/core/fake_metaserver.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "metaserver/ops/internal_operations.h"
+#include "metaserver/ops/mutations.h"
+#include "metaserver/ops/reads.h"
+#include "tests/metaserver/ops/invariants.h"
+
+namespace tercet {
+namespace {
+
+void SetStatus(const Status& status, wire::ReplyInfo* info) {
+  info->status.code = static_cast<int32_t>(status.code());
+  info->status.message = status.message();
+}
+
+}  // namespace
+
+/// Round robin over the servers with room.
+class FakeMetaserver::Chooser final : public ReplicaChooser {
+ public:
+  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
+                                       std::span<const ServerId> exclude) override {
+    std::vector<ServerId> chosen;
+    bool some_full = false;
+    for (size_t i = 0; i < servers.size() && chosen.size() < static_cast<size_t>(wanted); ++i) {
+      const ServerId server = servers[(next + i) % servers.size()];
+      if (std::ranges::find(exclude, server) != exclude.end()) continue;
+      if (full.contains(server)) {
+        some_full = true;
+        continue;
+      }
+      chosen.push_back(server);
+    }
+    ++next;
+    if (chosen.size() >= static_cast<size_t>(minimum)) return chosen;
+    return Status(some_full ? StatusCode::kNoSpace : StatusCode::kUnavailable,
+                  "too few servers are there");
+  }
+
+  std::vector<ServerId> servers;
+  std::set<ServerId> full;
+  size_t next = 0;
+};
+
+class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
+ public:
+  explicit Handler(FakeMetaserver* fake) : fake_(fake) {}
+
+  void OpenSession(wire::OpenSessionResponse& out, const wire::OpenSessionRequest& in) override {
+    fake_->OpenSession(in, &out);
+  }
+  void RenewSession(wire::RenewSessionResponse& out, const wire::RenewSessionRequest& in) override {
+    fake_->RenewSession(in, &out);
+  }
+  void CloseSession(wire::CloseSessionResponse& out, const wire::CloseSessionRequest& in) override {
+    std::lock_guard lock(fake_->mutex_);
+    if (fake_->BeginLocked("CloseSession", &out.info)) fake_->sessions_.erase(in.session_id);
+  }
+  void StatFileSystem(wire::StatFileSystemResponse& out,
+                      const wire::StatFileSystemRequest&) override {
+    std::lock_guard lock(fake_->mutex_);
+    if (!fake_->BeginLocked("StatFileSystem", &out.info)) return;
+    out.total_bytes = 1'000'000;
+    out.available_bytes = 400'000;
+    out.inode_count = 7;
+  }
+
+#define FAKE_READ(name)                                                          \
+  void name(wire::name##Response& out, const wire::name##Request& in) override { \
+    fake_->Read(#name, &tercet::name, in, &out);                                 \
+  }
+  FAKE_READ(Lookup)
+  FAKE_READ(GetAttributes)
+  FAKE_READ(ReadLink)
+  FAKE_READ(ReadDirectory)
+  FAKE_READ(OpenFile)
+  FAKE_READ(GetBlocks)
+  FAKE_READ(GetXattr)
+  FAKE_READ(ListXattr)
+#undef FAKE_READ
+
+#define FAKE_MUTATION(name)                                                      \
+  void name(wire::name##Response& out, const wire::name##Request& in) override { \
+    fake_->Mutate(#name, &Evaluate##name, in, &out);                             \
+  }
+  FAKE_MUTATION(CreateFile)
+  FAKE_MUTATION(MakeNode)
+  FAKE_MUTATION(Link)
+  FAKE_MUTATION(Unlink)
+  FAKE_MUTATION(RemoveDirectory)
+  FAKE_MUTATION(Rename)
+  FAKE_MUTATION(SetAttributes)
+  FAKE_MUTATION(SetXattr)
+  FAKE_MUTATION(RemoveXattr)
+  FAKE_MUTATION(AllocateBlock)
+  FAKE_MUTATION(CommitWrite)
+#undef FAKE_MUTATION
+
+ private:
+  FakeMetaserver* const fake_;
+};
+
+FakeMetaserver::FakeMetaserver(FakeMetaserverOptions options)
+    : options_(options), chooser_(std::make_unique<Chooser>()) {
+  FormatOptions format;
+  format.cluster_id = kFakeClusterId;
+  format.block_size_bytes = options_.block_size_bytes;
+  format.replicas = options_.replicas;
+  format.min_replicas = options_.min_replicas;
+  Transaction transaction(view_);
+  OperationContext context{transaction, SessionId(), now_ns_, *chooser_};
+  EXPECT_TRUE(EvaluateFormat(context, format).ok());
+  view_.Apply(transaction.Take());
+  wire::OpenSessionRequest other;
+  other.client_uuid = "another-client-0";
+  other_session_ = SessionId(
+      static_cast<uint64_t>(EvaluateLocked(&EvaluateOpenSession, other, SessionId())->session_id));
+  Restart();
+}
+
+FakeMetaserver::~FakeMetaserver() { Stop(); }
+
+void FakeMetaserver::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  server_.reset();
+}
+
+void FakeMetaserver::Restart() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = false;
+  }
+  ThriftServerOptions options;
+  options.listen = {"127.0.0.1", port_};
+  auto processor =
+      std::make_shared<wire::MetadataServiceProcessor>(std::make_shared<Handler>(this));
+  auto server = ThriftServer::Start(options, {{"metadata", processor}});
+  ASSERT_TRUE(server.ok()) << server.status().ToString();
+  server_ = std::move(*server);
+  port_ = server_->port();
+}
+
+void FakeMetaserver::SetServers(const std::vector<ReplicaAddress>& servers) {
+  std::lock_guard lock(mutex_);
+  for (const ReplicaAddress& server : servers) {
+    wire::RegisterServerRequest request;
+    request.server_uuid = "server-uuid-" + std::to_string(1000 + server.server.value());
+    request.host = server.address.host;
+    request.port = server.address.port;
+    auto response = EvaluateLocked(&EvaluateRegisterServer, request, SessionId());
+    ASSERT_TRUE(response.ok()) << response.status().ToString();
+    ASSERT_EQ(static_cast<uint32_t>(response->server_id), server.server.value());
+    if (std::ranges::find(chooser_->servers, server.server) == chooser_->servers.end()) {
+      chooser_->servers.push_back(server.server);
+    }
+  }
+}
+
+void FakeMetaserver::StallReplies(const std::string& method, int count) {
+  std::lock_guard lock(mutex_);
+  stalls_[method] = count;
+}
+
+void FakeMetaserver::ResumeReplies() {
+  std::lock_guard lock(mutex_);
+  stalls_.clear();
+  ++resumed_;
+  changed_.notify_all();
+}
+
+void FakeMetaserver::FailNext(const std::string& method, StatusCode code, int count) {
+  std::lock_guard lock(mutex_);
+  failures_[method] = {code, count};
+}
+
+void FakeMetaserver::PointTo(const std::string& hint) {
+  std::lock_guard lock(mutex_);
+  hint_ = hint;
+}
+
+void FakeMetaserver::LoseSessions() {
+  std::lock_guard lock(mutex_);
+  for (const auto& [id, slots] : sessions_) {
+    Transaction transaction(view_);
+    OperationContext context{transaction, SessionId(), now_ns_, *chooser_};
+    EXPECT_TRUE(EvaluateExpireSession(context, SessionId(static_cast<uint64_t>(id)), 100).ok());
+    view_.Apply(transaction.Take());
+  }
+  sessions_.clear();
+}
+
+void FakeMetaserver::SetServerFull(ServerId server, bool full) {
+  std::lock_guard lock(mutex_);
+  if (full) {
+    chooser_->full.insert(server);
+  } else {
+    chooser_->full.erase(server);
+  }
+}
+
+void FakeMetaserver::Reclaim(int64_t inode) {
+  std::lock_guard lock(mutex_);
+  for (bool done = false; !done;) {
+    Transaction transaction(view_);
+    OperationContext context{transaction, SessionId(), now_ns_, *chooser_};
+    auto result = EvaluateReclaimOrphan(context, InodeId(static_cast<uint64_t>(inode)), 100);
+    ASSERT_TRUE(result.ok()) << result.status().ToString();
+    view_.Apply(transaction.Take());
+    done = result->done;
+  }
+}
+
+void FakeMetaserver::Condemn(int64_t inode) {
+  std::lock_guard lock(mutex_);
+  condemned_.insert(inode);
+}
+
+std::set<int64_t> FakeMetaserver::released() const {
+  std::lock_guard lock(mutex_);
+  return released_;
+}
+
+void FakeMetaserver::AwaitReleased(int64_t inode) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return released_.contains(inode); });
+}
+
+int FakeMetaserver::calls(const std::string& method) const {
+  std::lock_guard lock(mutex_);
+  auto it = calls_.find(method);
+  return it == calls_.end() ? 0 : it->second;
+}
+
+int FakeMetaserver::evaluated(const std::string& method) const {
+  std::lock_guard lock(mutex_);
+  auto it = evaluated_.find(method);
+  return it == evaluated_.end() ? 0 : it->second;
+}
+
+std::vector<wire::MutationContext> FakeMetaserver::contexts(const std::string& method) const {
+  std::lock_guard lock(mutex_);
+  auto it = contexts_.find(method);
+  return it == contexts_.end() ? std::vector<wire::MutationContext>() : it->second;
+}
+
+void FakeMetaserver::AwaitCalls(const std::string& method, int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return calls_[method] >= count; });
+}
+
+int FakeMetaserver::open_sessions() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(sessions_.size());
+}
+
+std::vector<std::string> FakeMetaserver::Violations() const {
+  std::lock_guard lock(mutex_);
+  return FindViolations(view_);
+}
+
+/// Counts the call; false when it was answered with a fault.
+bool FakeMetaserver::BeginLocked(const char* method, wire::ReplyInfo* info) {
+  ++calls_[method];
+  changed_.notify_all();
+  if (!hint_.empty()) {
+    SetStatus(Status(StatusCode::kNotActive, "standby"), info);
+    info->__set_active_hint(hint_);
+    return false;
+  }
+  auto failure = failures_.find(method);
+  if (failure != failures_.end() && failure->second.second > 0) {
+    --failure->second.second;
+    SetStatus(Status(failure->second.first, "injected"), info);
+    return false;
+  }
+  return true;
+}
+
+/// Holds the reply back if it is to be.
+void FakeMetaserver::FinishCall(const char* method) {
+  std::unique_lock lock(mutex_);
+  auto stall = stalls_.find(method);
+  if (stall == stalls_.end() || stall->second == 0) return;
+  --stall->second;
+  const int resumed = resumed_;
+  changed_.wait(lock, [&] { return resumed_ != resumed || stopping_; });
+}
+
+template <typename Response, typename Request>
+void FakeMetaserver::Read(const char* method,
+                          Result<Response> (*operation)(const View&, const Request&),
+                          const Request& request, Response* response) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!BeginLocked(method, &response->info)) return;
+    Result<Response> result = operation(view_, request);
+    if (result.ok()) *response = std::move(*result);
+    SetStatus(result.status(), &response->info);
+  }
+  FinishCall(method);
+}
+
+template <typename Response, typename Request>
+void FakeMetaserver::Mutate(const char* method,
+                            Result<Response> (*operation)(OperationContext&, const Request&),
+                            const Request& request, Response* response) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!BeginLocked(method, &response->info)) return;
+    const wire::MutationContext& context = request.context;
+    contexts_[method].push_back(context);
+    auto session = sessions_.find(context.session_id);
+    if (session == sessions_.end()) {
+      SetStatus(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
+      return;
+    }
+    if (context.slot < 0 || context.slot >= options_.slot_count) {
+      SetStatus(Status(StatusCode::kInvalidArgument, "no such slot"), &response->info);
+      return;
+    }
+    Slot& slot = session->second[context.slot];
+    if (context.sequence < slot.sequence) {
+      SetStatus(Status(StatusCode::kInvalidArgument, "an old sequence number"), &response->info);
+      return;
+    }
+    if (context.sequence > slot.sequence) {
+      ++evaluated_[method];
+      Result<Response> result =
+          EvaluateLocked(operation, request, SessionId(static_cast<uint64_t>(context.session_id)));
+      Response reply;
+      if (result.ok()) reply = std::move(*result);
+      SetStatus(result.status(), &reply.info);
+      slot.sequence = context.sequence;
+      slot.reply = reply;
+    }
+    // Panics, and so fails the test, when a sequence number is used for two methods.
+    *response = std::any_cast<Response>(slot.reply);
+  }
+  FinishCall(method);
+}
+
+void FakeMetaserver::OpenSession(const wire::OpenSessionRequest& request,
+                                 wire::OpenSessionResponse* response) {
+  std::lock_guard lock(mutex_);
+  if (!BeginLocked("OpenSession", &response->info)) return;
+  auto opened = EvaluateLocked(&EvaluateOpenSession, request, SessionId());
+  if (opened.ok()) {
+    *response = std::move(*opened);
+    sessions_[response->session_id];
+  }
+  SetStatus(opened.status(), &response->info);
+  response->ttl_ms = options_.ttl_ms;
+  response->slot_count = options_.slot_count;
+}
+
+void FakeMetaserver::RenewSession(const wire::RenewSessionRequest& request,
+                                  wire::RenewSessionResponse* response) {
+  std::lock_guard lock(mutex_);
+  if (!BeginLocked("RenewSession", &response->info)) return;
+  if (!sessions_.contains(request.session_id)) {
+    SetStatus(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
+    return;
+  }
+  for (int64_t inode : request.released) {
+    condemned_.erase(inode);
+    released_.insert(inode);
+  }
+  response->condemned.assign(condemned_.begin(), condemned_.end());
+  changed_.notify_all();
+}
+
+}  // namespace tercet

@@ -1,0 +1,283 @@
+#include "tests/fuse_client/core/fake_storage.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "common/base/coding.h"
+#include "common/base/crc32c.h"
+
+namespace tercet {
+namespace {
+
+using Kind = wire::FrameKind;
+
+wire::WireStatus ToWire(const Status& status) {
+  wire::WireStatus out;
+  out.code = static_cast<int32_t>(status.code());
+  out.message = status.message();
+  return out;
+}
+
+Status Gone() { return Status(StatusCode::kUnavailable, "stopped"); }
+
+template <typename Response>
+Status Reply(FrameConnection& connection, const FramePrelude& request, const Response& response,
+             const std::string& payload = "") {
+  std::string header;
+  EncodeFrameHeader(response, &header);
+  FramePrelude prelude;
+  prelude.kind = static_cast<uint8_t>(request.kind + 1);
+  prelude.request_id = request.request_id;
+  const iovec piece{const_cast<char*>(payload.data()), payload.size()};
+  return connection.Send(prelude, header, {&piece, 1});
+}
+
+}  // namespace
+
+FakeStorage::FakeStorage(int count, std::string cluster_id) : cluster_id_(std::move(cluster_id)) {
+  for (int i = 1; i <= count; ++i) {
+    servers_.push_back(std::make_unique<Server>());
+    servers_.back()->id = ServerId(static_cast<uint32_t>(i));
+    Listen(servers_.back().get());
+  }
+}
+
+FakeStorage::~FakeStorage() {
+  for (auto& server : servers_) server->listener.reset();
+}
+
+void FakeStorage::Listen(Server* server) {
+  FrameListenerOptions options;
+  options.listen = {"127.0.0.1", server->port};
+  auto listener = FrameListener::Start(
+      options, [this, server](const std::shared_ptr<FrameConnection>& c) { Serve(server, *c); });
+  ASSERT_TRUE(listener.ok()) << listener.status().ToString();
+  server->listener = std::move(*listener);
+  server->port = server->listener->port();
+}
+
+FakeStorage::Server* FakeStorage::At(ServerId server) const {
+  return servers_.at(server.value() - 1).get();
+}
+
+std::vector<ReplicaAddress> FakeStorage::replicas() const {
+  std::vector<ReplicaAddress> replicas;
+  for (const auto& server : servers_) {
+    replicas.push_back({server->id, {"127.0.0.1", server->port}});
+  }
+  return replicas;
+}
+
+void FakeStorage::Stop(ServerId server) {
+  {
+    std::lock_guard lock(mutex_);
+    At(server)->stopped = true;
+  }
+  At(server)->listener.reset();
+}
+
+void FakeStorage::Restart(ServerId server) {
+  At(server)->listener.reset();
+  {
+    std::lock_guard lock(mutex_);
+    At(server)->stopped = false;
+    At(server)->stop_after_writes = -1;
+  }
+  Listen(At(server));
+}
+
+void FakeStorage::StopAfterWrites(ServerId server, int count) {
+  std::lock_guard lock(mutex_);
+  At(server)->stop_after_writes = count;
+}
+
+void FakeStorage::SetFull(ServerId server, bool full) {
+  std::lock_guard lock(mutex_);
+  At(server)->full = full;
+}
+
+void FakeStorage::SetGeneration(BlockId block, Generation generation) {
+  std::lock_guard lock(mutex_);
+  for (auto& server : servers_) {
+    if (auto it = server->blocks.find(block); it != server->blocks.end()) {
+      it->second.generation = generation;
+    }
+  }
+}
+
+void FakeStorage::Remove(ServerId server, BlockId block) {
+  std::lock_guard lock(mutex_);
+  At(server)->blocks.erase(block);
+}
+
+std::unique_ptr<FakeStorage::Block> FakeStorage::Find(ServerId server, BlockId block) const {
+  std::lock_guard lock(mutex_);
+  const Server* at = At(server);
+  auto it = at->blocks.find(block);
+  return it == at->blocks.end() ? nullptr : std::make_unique<Block>(it->second);
+}
+
+FakeStorage::Counts FakeStorage::counts() const {
+  std::lock_guard lock(mutex_);
+  return counts_;
+}
+
+int FakeStorage::unsynced_replicas() const {
+  std::lock_guard lock(mutex_);
+  int count = 0;
+  for (const auto& server : servers_) {
+    count += static_cast<int>(std::ranges::count_if(
+        server->blocks, [](const auto& entry) { return !entry.second.synced; }));
+  }
+  return count;
+}
+
+void FakeStorage::Serve(Server* server, FrameConnection& connection) {
+  std::string header, payload;
+  for (;;) {
+    auto prelude = connection.Receive(&header);
+    if (!prelude.ok()) return;
+    payload.resize(prelude->payload_bytes);
+    if (!connection.ReceivePayload(payload.data(), payload.size()).ok()) return;
+    {
+      std::lock_guard lock(mutex_);
+      if (server->stopped) return;
+    }
+    if (!Handle(server, connection, *prelude, header, payload).ok()) return;
+  }
+}
+
+Status FakeStorage::Handle(Server* server, FrameConnection& connection, const FramePrelude& prelude,
+                           const std::string& header, const std::string& payload) {
+  switch (prelude.kind) {
+    case Kind::HELLO: {
+      wire::HelloHeader request;
+      RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
+      wire::HelloResponseHeader response;
+      response.server_id = static_cast<int32_t>(server->id.value());
+      if (request.cluster_id != cluster_id_) {
+        response.status = ToWire(Status(StatusCode::kWrongCluster, "not mine"));
+      }
+      return Reply(connection, prelude, response);
+    }
+    case Kind::READ:
+      return HandleRead(server, connection, prelude, header);
+    case Kind::WRITE:
+      return HandleChained<wire::WriteHeader, wire::WriteResponseHeader>(server, connection,
+                                                                         prelude, header, payload);
+    case Kind::SYNC:
+      return HandleChained<wire::SyncHeader, wire::SyncResponseHeader>(server, connection, prelude,
+                                                                       header, payload);
+    case Kind::TRUNCATE:
+      return HandleChained<wire::TruncateHeader, wire::TruncateResponseHeader>(
+          server, connection, prelude, header, payload);
+    default:
+      return Gone();
+  }
+}
+
+Status FakeStorage::HandleRead(Server* server, FrameConnection& connection,
+                               const FramePrelude& prelude, const std::string& header) {
+  wire::ReadHeader request;
+  RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
+  wire::ReadResponseHeader response;
+  std::string payload;
+  {
+    std::lock_guard lock(mutex_);
+    ++counts_.reads;
+    Block* block = nullptr;
+    const Status found = FindLocked(server, request.block_id, request.generation, &block);
+    response.status = ToWire(found);
+    if (found.ok()) {
+      const size_t begin = static_cast<size_t>(request.offset) / kBlockPageBytes * kBlockPageBytes;
+      const size_t end =
+          (static_cast<size_t>(request.offset) + request.length + kBlockPageBytes - 1) /
+          kBlockPageBytes * kBlockPageBytes;
+      if (begin < block->data.size()) payload = block->data.substr(begin, end - begin);
+      payload.resize((payload.size() + kBlockPageBytes - 1) / kBlockPageBytes * kBlockPageBytes);
+      for (size_t page = 0; page < payload.size(); page += kBlockPageBytes) {
+        PutFixed32(&response.page_crcs, Crc32c(payload.data() + page, kBlockPageBytes));
+      }
+      counts_.bytes_read += payload.size();
+    }
+  }
+  return Reply(connection, prelude, response, payload);
+}
+
+template <typename Request, typename Response>
+Status FakeStorage::HandleChained(Server* server, FrameConnection& connection,
+                                  const FramePrelude& prelude, const std::string& header,
+                                  const std::string& payload) {
+  Request request;
+  RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
+  std::vector<Server*> chain{server};
+  for (const wire::ChainHop& hop : request.downstream) {
+    chain.push_back(At(ServerId(static_cast<uint32_t>(hop.server_id))));
+  }
+  Response response;
+  {
+    std::lock_guard lock(mutex_);
+    for (Server* link : chain) {
+      const Status applied = link->stopped ? Gone() : Apply(link, request, payload);
+      if (link == server && link->stopped) return Gone();
+      if (applied.ok()) continue;
+      response.status = ToWire(applied);
+      response.failed_server_id = static_cast<int32_t>(link->id.value());
+      break;
+    }
+  }
+  return Reply(connection, prelude, response);
+}
+
+Status FakeStorage::FindLocked(Server* server, int64_t block, int64_t generation, Block** found) {
+  auto it = server->blocks.find(BlockId(static_cast<uint64_t>(block)));
+  if (it == server->blocks.end()) return Status(StatusCode::kNotFound, "no such replica");
+  if (it->second.generation != Generation(static_cast<uint64_t>(generation))) {
+    return Status(StatusCode::kStaleGeneration, "another generation");
+  }
+  *found = &it->second;
+  return Status::Ok();
+}
+
+Status FakeStorage::Apply(Server* server, const wire::WriteHeader& request,
+                          const std::string& payload) {
+  if (server->stop_after_writes == 0) {
+    server->stopped = true;
+    return Gone();
+  }
+  if (server->stop_after_writes > 0) --server->stop_after_writes;
+  if (server->full) return Status(StatusCode::kNoSpace, "full");
+  const BlockId id(static_cast<uint64_t>(request.block_id));
+  if (request.create && !server->blocks.contains(id)) {
+    server->blocks[id].generation = Generation(static_cast<uint64_t>(request.generation));
+  }
+  Block* block = nullptr;
+  RETURN_IF_ERROR(FindLocked(server, request.block_id, request.generation, &block));
+  const auto offset = static_cast<size_t>(request.offset);
+  if (block->data.size() < offset + payload.size()) block->data.resize(offset + payload.size());
+  block->data.replace(offset, payload.size(), payload);
+  block->synced = request.sync;
+  ++counts_.writes;
+  counts_.bytes_written += payload.size();
+  return Status::Ok();
+}
+
+Status FakeStorage::Apply(Server* server, const wire::SyncHeader& request, const std::string&) {
+  Block* block = nullptr;
+  RETURN_IF_ERROR(FindLocked(server, request.block_id, request.generation, &block));
+  block->synced = true;
+  ++counts_.syncs;
+  return Status::Ok();
+}
+
+Status FakeStorage::Apply(Server* server, const wire::TruncateHeader& request, const std::string&) {
+  Block* block = nullptr;
+  RETURN_IF_ERROR(FindLocked(server, request.block_id, request.generation, &block));
+  if (block->data.size() > static_cast<size_t>(request.length)) block->data.resize(request.length);
+  block->synced = false;
+  ++counts_.truncates;
+  return Status::Ok();
+}
+
+}  // namespace tercet

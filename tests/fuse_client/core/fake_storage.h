@@ -1,0 +1,89 @@
+// Chunk servers in this process with real connections to clients; among themselves they pass writes
+// on directly.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/rpc/frame_listener.h"
+#include "fuse_client/core/block_io/block_target.h"
+#include "tercet_thrift/data_plane_types.h"
+
+namespace tercet {
+
+/// Thread-safe.
+class FakeStorage {
+ public:
+  struct Block {
+    Generation generation;
+    std::string data;
+    bool synced = false;
+  };
+  struct Counts {
+    int reads = 0, writes = 0, syncs = 0, truncates = 0;
+    uint64_t bytes_written = 0;
+    uint64_t bytes_read = 0;
+  };
+
+  /// Servers 1 … count.
+  FakeStorage(int count, std::string cluster_id);
+  ~FakeStorage();
+
+  std::vector<ReplicaAddress> replicas() const;
+  void Stop(ServerId server);
+  /// On the same port, with its blocks.
+  void Restart(ServerId server);
+  /// After `count` more WRITE frames at this server, wherever in the chain, it is gone until
+  /// Restart.
+  void StopAfterWrites(ServerId server, int count);
+  /// Writes are answered with kNoSpace.
+  void SetFull(ServerId server, bool full);
+  /// Names another generation for all replicas of the block.
+  void SetGeneration(BlockId block, Generation generation);
+  void Remove(ServerId server, BlockId block);
+
+  /// Null when the server has no such replica.
+  std::unique_ptr<Block> Find(ServerId server, BlockId block) const;
+  /// Of all servers.
+  Counts counts() const;
+  /// How many replicas with data are not synced.
+  int unsynced_replicas() const;
+
+ private:
+  struct Server {
+    ServerId id;
+    uint16_t port = 0;
+    std::unique_ptr<FrameListener> listener;
+    // Guarded by mutex_.
+    std::map<BlockId, Block> blocks;
+    bool stopped = false;
+    bool full = false;
+    int stop_after_writes = -1;
+  };
+
+  void Listen(Server* server);
+  void Serve(Server* server, FrameConnection& connection);
+  Status Handle(Server* server, FrameConnection& connection, const FramePrelude& prelude,
+                const std::string& header, const std::string& payload);
+  Status HandleRead(Server* server, FrameConnection& connection, const FramePrelude& prelude,
+                    const std::string& header);
+  template <typename Request, typename Response>
+  Status HandleChained(Server* server, FrameConnection& connection, const FramePrelude& prelude,
+                       const std::string& header, const std::string& payload);
+  Status Apply(Server* server, const wire::WriteHeader& request, const std::string& payload);
+  Status Apply(Server* server, const wire::SyncHeader& request, const std::string& payload);
+  Status Apply(Server* server, const wire::TruncateHeader& request, const std::string& payload);
+  Status FindLocked(Server* server, int64_t block, int64_t generation, Block** found);
+  Server* At(ServerId server) const;
+
+  const std::string cluster_id_;
+  std::vector<std::unique_ptr<Server>> servers_;
+  mutable std::mutex mutex_;
+  Counts counts_;  // guarded by mutex_
+};
+
+}  // namespace tercet
