@@ -21,20 +21,6 @@ BlockStoreOptions StoreOptions(const ChunkserverConfig& config) {
   return options;
 }
 
-/// What a person can do about a refused registration.
-std::string Advice(StatusCode code) {
-  switch (code) {
-    case StatusCode::kWrongCluster:
-      return "; point `meta` at the disks' own cluster, or give this server empty disk folders";
-    case StatusCode::kIdentityInUse:
-      return "; stop the other server, or give this one empty disk folders";
-    case StatusCode::kVersionTooNew:
-      return "; update this program";
-    default:
-      return "";
-  }
-}
-
 }  // namespace
 
 Chunkserver::Chunkserver(const ChunkserverConfig& config, Clock& clock)
@@ -63,11 +49,12 @@ Status Chunkserver::Open(Disk& disk, Random& random) {
   RegistryAgentOptions agent_options;
   ASSIGN_OR_RETURN(agent_options.advertised, config_.AdvertisedAddress(data_plane_->port()));
   agent_options.incarnation = static_cast<int64_t>(random.Next() >> 1);
+  agent_options.identity_patience = config_.identity_patience;
   agent_options.on_registered = [this](const std::string& cluster_id, ServerId server_id) {
     data_plane_->SetIdentity(cluster_id, server_id);
   };
   agent_options.on_fatal = [this](const Status& why) {
-    End(Status(why.code(), "registration was refused: " + why.message() + Advice(why.code())));
+    End(why.WithContext("registration was refused"));
   };
   LOG_INFO("serving server_uuid={} listen={}:{} disks={}", HexOf(store_->server_uuid()),
            config_.listen_host, data_plane_->port(), config_.disks.size());

@@ -45,6 +45,10 @@ void ChunkserverConfig::Describe(ConfigSchema& schema) {
                      "time limit of a call to a metaserver");
   schema.AddDuration("registry.digest_interval", &digest_interval, {.min = 1000, .max = kDay},
                      "how often the replicas are compared with the journal");
+  schema.AddDuration("registry.identity_patience", &identity_patience,
+                     {.min = 0, .max = 600 * kSecond},
+                     "how long to wait for another server with the same identity to go, such as an "
+                     "earlier run of this one at another address");
   schema.AddInt("data.max_connections", &data_max_connections, {.min = 1, .max = 100'000},
                 "connections from clients and chunk servers; more are closed at once");
   schema.AddSize("data.buffer", &data_buffer_bytes, {.min = 8 << 20, .max = int64_t{1} << 40},

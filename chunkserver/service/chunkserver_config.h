@@ -29,6 +29,7 @@ struct ChunkserverConfig {
 
   std::chrono::milliseconds registry_timeout{2'000};
   std::chrono::milliseconds digest_interval{300'000};
+  std::chrono::milliseconds identity_patience{8'000};
 
   int data_max_connections = 4096;
   uint64_t data_buffer_bytes = 256ull << 20;

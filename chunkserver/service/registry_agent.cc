@@ -20,7 +20,6 @@ constexpr size_t kConfirmationsPerHeartbeat = 5000;
 /// A refusal that no waiting changes.
 bool IsFatal(const Status& status) {
   switch (status.code()) {
-    case StatusCode::kIdentityInUse:
     case StatusCode::kWrongCluster:
     case StatusCode::kInvalidArgument:
     case StatusCode::kFailedPrecondition:
@@ -80,22 +79,32 @@ void RegistryAgent::Run() {
   while (WaitFor(wait)) {
     Status status = registered() ? Heartbeat() : Register();
     if (status.ok()) {
-      if (outage_logged) LOG_INFO("a metaserver answers again");
+      if (outage_logged) LOG_INFO("an active metaserver answers");
       outage_logged = false;
       backoff = kFirstBackoff;
       wait = registered() ? heartbeat_interval_ : milliseconds(0);
       continue;
     }
-    if (!registered() && IsFatal(status)) {
+    if (!registered() && IsLastWord(status)) {
       options_.on_fatal(status);
       return;
     }
     if (status.code() == StatusCode::kStaleEpoch) link_.LeaveDeposed();
-    if (!outage_logged) LOG_WARN("waiting for an active metaserver: {}", status);
+    if (!outage_logged) LOG_WARN("waiting to be served by an active metaserver: {}", status);
     outage_logged = true;
     wait = backoff;
     backoff = std::min(2 * backoff, kLongestBackoff);
   }
+}
+
+bool RegistryAgent::IsLastWord(const Status& refusal) {
+  if (refusal.code() != StatusCode::kIdentityInUse) {
+    identity_refused_since_.reset();
+    return IsFatal(refusal);
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (!identity_refused_since_) identity_refused_since_ = now;
+  return now - *identity_refused_since_ >= options_.identity_patience;
 }
 
 Status RegistryAgent::Register() {
@@ -115,6 +124,7 @@ Status RegistryAgent::Register() {
   }
   RETURN_IF_ERROR(store_.SetClusterId(response.cluster_id));
   server_id_ = response.server_id;
+  identity_refused_since_.reset();
   heartbeat_interval_ = std::clamp(milliseconds(response.heartbeat_interval_ms), kShortestHeartbeat,
                                    kLongestHeartbeat);
   LOG_INFO("registered server={} cluster={} address={} epoch={}", server_id_,

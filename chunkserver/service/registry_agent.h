@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -35,6 +36,9 @@ struct RegistryAgentOptions {
   HostPort advertised;
   /// Random at each start of the process.
   int64_t incarnation = 0;
+  /// An earlier run of this server at another address counts as alive until it was silent for a
+  /// while: so long is "identity in use" not taken for the last word.
+  std::chrono::milliseconds identity_patience{8000};
   /// The cluster and this server's number in it, at each registration.
   std::function<void(const std::string& cluster_id, ServerId server_id)> on_registered;
   /// The server must not go on; called at most once, from the agent's thread.
@@ -55,6 +59,8 @@ class RegistryAgent {
  private:
   void Run();
   Status Register();
+  /// Whether the refusal of a registration ends the server.
+  bool IsLastWord(const Status& refusal);
   Status Heartbeat();
   /// False when stopping.
   bool WaitFor(std::chrono::milliseconds duration);
@@ -69,6 +75,7 @@ class RegistryAgent {
 
   // Of the agent's thread.
   int32_t server_id_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> identity_refused_since_;
   std::chrono::milliseconds heartbeat_interval_{1000};
 
   std::mutex mutex_;
