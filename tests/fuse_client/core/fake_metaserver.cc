@@ -19,32 +19,24 @@ void SetStatus(const Status& status, wire::ReplyInfo* info) {
 
 }  // namespace
 
-/// Round robin over the servers with room.
-class FakeMetaserver::Chooser final : public ReplicaChooser {
- public:
-  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
-                                       std::span<const ServerId> exclude) override {
-    std::vector<ServerId> chosen;
-    bool some_full = false;
-    for (size_t i = 0; i < servers.size() && chosen.size() < static_cast<size_t>(wanted); ++i) {
-      const ServerId server = servers[(next + i) % servers.size()];
-      if (std::ranges::find(exclude, server) != exclude.end()) continue;
-      if (full.contains(server)) {
-        some_full = true;
-        continue;
-      }
-      chosen.push_back(server);
+Result<std::vector<ServerId>> RoundRobinChooser::Choose(int wanted, int minimum, uint64_t,
+                                                        std::span<const ServerId> exclude) {
+  std::vector<ServerId> chosen;
+  bool some_full = false;
+  for (size_t i = 0; i < servers.size() && chosen.size() < static_cast<size_t>(wanted); ++i) {
+    const ServerId server = servers[(next + i) % servers.size()];
+    if (std::ranges::find(exclude, server) != exclude.end()) continue;
+    if (full.contains(server)) {
+      some_full = true;
+      continue;
     }
-    ++next;
-    if (chosen.size() >= static_cast<size_t>(minimum)) return chosen;
-    return Status(some_full ? StatusCode::kNoSpace : StatusCode::kUnavailable,
-                  "too few servers are there");
+    chosen.push_back(server);
   }
-
-  std::vector<ServerId> servers;
-  std::set<ServerId> full;
-  size_t next = 0;
-};
+  ++next;
+  if (chosen.size() >= static_cast<size_t>(minimum)) return chosen;
+  return Status(some_full ? StatusCode::kNoSpace : StatusCode::kUnavailable,
+                "too few servers are there");
+}
 
 class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
  public:
@@ -105,7 +97,7 @@ class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
 };
 
 FakeMetaserver::FakeMetaserver(FakeMetaserverOptions options)
-    : options_(options), chooser_(std::make_unique<Chooser>()) {
+    : options_(options), chooser_(std::make_unique<RoundRobinChooser>()) {
   FormatOptions format;
   format.cluster_id = kFakeClusterId;
   format.block_size_bytes = options_.block_size_bytes;

@@ -33,6 +33,17 @@ struct FakeMetaserverOptions {
   int slot_count = 16;
 };
 
+/// Takes the servers with room in turn.
+class RoundRobinChooser final : public ReplicaChooser {
+ public:
+  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
+                                       std::span<const ServerId> exclude) override;
+
+  std::vector<ServerId> servers;
+  std::set<ServerId> full;
+  size_t next = 0;
+};
+
 /// Thread-safe.
 class FakeMetaserver {
  public:
@@ -91,7 +102,6 @@ class FakeMetaserver {
 
  private:
   class Handler;
-  class Chooser;
   struct Slot {
     int64_t sequence = 0;
     std::any reply;
@@ -126,7 +136,7 @@ class FakeMetaserver {
   std::condition_variable changed_;
   // Guarded by mutex_.
   MapView view_;
-  std::unique_ptr<Chooser> chooser_;
+  std::unique_ptr<RoundRobinChooser> chooser_;
   SessionId other_session_;
   int64_t now_ns_ = 1'700'000'000'000'000'000;
   std::map<int64_t, std::map<int32_t, Slot>> sessions_;

@@ -363,7 +363,9 @@ class RandomWalk : public FileDataTest, public testing::WithParamInterface<uint6
         break;
       case 3: {
         const OpenFilePtr again = OpenAgain(*fs_, file_);
-        if (random_() % 2 == 0) ASSERT_TRUE(fs_->Flush(file_).ok());
+        if (random_() % 2 == 0) {
+          ASSERT_TRUE(fs_->Flush(file_).ok());
+        }
         fs_->Release(file_);
         file_ = again;
         break;
