@@ -67,7 +67,8 @@ Result<BlockTarget> TargetOf(const wire::BlockInfo& block,
                             HostPort{found->host, static_cast<uint16_t>(found->port)}});
   }
   if (target.chain.empty()) {
-    return Status(StatusCode::kUnavailable, fmt::format("block {} has no replicas", target.id.value()));
+    return Status(StatusCode::kUnavailable,
+                  fmt::format("block {} has no replicas", target.id.value()));
   }
   return target;
 }
@@ -90,9 +91,9 @@ class DataBench {
   Status Prepare(const std::vector<HostPort>& metaservers);
   Status Report(Result<BenchResult> result);
   Status WriteFiles(const std::string& op, bool report);
-  Status WriteFile(BenchWorker& worker, uint64_t file);
+  Status WriteFile(BenchWorker& worker, uint64_t file, uint32_t io_size);
   Status WriteBlock(BenchWorker& worker, MetadataClient& client, int64_t inode, uint64_t index,
-                    uint64_t block_size);
+                    uint64_t block_size, uint32_t io_size);
   Status ReadFiles();
   Status ReadPlace(BenchWorker& worker, const Place& place, char* buffer);
   Status RandomReads();
@@ -112,7 +113,7 @@ class DataBench {
   std::unique_ptr<BenchSessions> sessions_;
   std::unique_ptr<DataConnections> connections_;
   std::unique_ptr<BlockReader> reader_;
-  std::shared_ptr<char> data_;  // io_size random bytes
+  std::shared_ptr<char> data_;  // kMaxWriteBytes random bytes
   int64_t top_ = 0;
   std::vector<int64_t> inodes_;  // by file number; each written by one thread
   std::vector<std::vector<Place>> places_;
@@ -146,9 +147,9 @@ Status DataBench::Prepare(const std::vector<HostPort>& metaservers) {
   connections.max_idle_per_server = options_.threads;
   connections_ = std::make_unique<DataConnections>(std::move(connections));
   reader_ = std::make_unique<BlockReader>(connections_.get());
-  data_ = AlignedBuffer(options_.io_size);
+  data_ = AlignedBuffer(kMaxWriteBytes);
   if (data_ == nullptr) return Status(StatusCode::kInternal, "out of memory");
-  const std::string random = SystemRandom().Bytes(options_.io_size);
+  const std::string random = SystemRandom().Bytes(kMaxWriteBytes);
   std::copy(random.begin(), random.end(), data_.get());
   if (ops_.front() == "write") return Status::Ok();
   // Either an earlier run kept its files, or they are written now without being measured.
@@ -166,19 +167,20 @@ Status DataBench::Report(Result<BenchResult> result) {
 Status DataBench::WriteFiles(const std::string& op, bool report) {
   places_.clear();
   std::atomic<uint64_t> next{0};
-  const uint64_t expected = options_.files * (SizeFor(64 << 20) / options_.io_size);
+  const uint32_t io_size = report ? options_.io_size : kMaxWriteBytes;
+  const uint64_t expected = options_.files * (SizeFor(64 << 20) / io_size);
   auto result = RunPhase(op, options_.threads, expected, true, [&](BenchWorker& worker) {
     while (!worker.cancelled()) {
       const uint64_t file = next.fetch_add(1);
       if (file >= options_.files) break;
-      RETURN_IF_ERROR(WriteFile(worker, file));
+      RETURN_IF_ERROR(WriteFile(worker, file, io_size));
     }
     return Status::Ok();
   });
   return report ? Report(std::move(result)) : result.status();
 }
 
-Status DataBench::WriteFile(BenchWorker& worker, uint64_t file) {
+Status DataBench::WriteFile(BenchWorker& worker, uint64_t file, uint32_t io_size) {
   MetadataClient& client = sessions_->Of(worker.index());
   wire::CreateFileRequest request;
   request.parent = top_;
@@ -193,13 +195,13 @@ Status DataBench::WriteFile(BenchWorker& worker, uint64_t file) {
   if (block_size == 0) return Status(StatusCode::kInternal, "the file has no block size");
   const uint64_t size = SizeFor(block_size);
   for (uint64_t index = 0; index * block_size < size && !worker.cancelled(); ++index) {
-    RETURN_IF_ERROR(WriteBlock(worker, client, inodes_[file], index, block_size));
+    RETURN_IF_ERROR(WriteBlock(worker, client, inodes_[file], index, block_size, io_size));
   }
   return Status::Ok();
 }
 
 Status DataBench::WriteBlock(BenchWorker& worker, MetadataClient& client, int64_t inode,
-                             uint64_t index, uint64_t block_size) {
+                             uint64_t index, uint64_t block_size, uint32_t io_size) {
   wire::AllocateBlockRequest allocate;
   allocate.inode = inode;
   allocate.block_index = static_cast<int64_t>(index);
@@ -208,7 +210,7 @@ Status DataBench::WriteBlock(BenchWorker& worker, MetadataClient& client, int64_
   ASSIGN_OR_RETURN(BlockTarget target, TargetOf(allocated.block, allocated.servers));
   ChainWriterOptions chain;
   chain.window_frames = options_.window;
-  chain.window_bytes = options_.window * options_.io_size;
+  chain.window_bytes = options_.window * io_size;
   ChainWriter writer(connections_.get(), std::move(target), chain);
 
   std::deque<std::pair<uint64_t, SteadyClock::time_point>> waiting;
@@ -220,8 +222,8 @@ Status DataBench::WriteBlock(BenchWorker& worker, MetadataClient& client, int64_
     }
   };
   const uint64_t end = std::min(block_size, SizeFor(block_size) - index * block_size);
-  for (uint64_t at = 0; at < end; at += options_.io_size) {
-    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(options_.io_size, end - at));
+  for (uint64_t at = 0; at < end; at += io_size) {
+    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(io_size, end - at));
     waiting.emplace_back(writer.next_number(), SteadyClock::now());
     RETURN_IF_ERROR(
         writer.Submit(static_cast<uint32_t>(at), {data_, bytes}, allocated.block.reserved, false));

@@ -162,7 +162,7 @@ Status DevCluster::Spawn(const DevNode& node) {
   RETURN_IF_ERROR(RealDisk().MakeDirectories(folder));
   if (node.role == DevRole::kMount) {
     // A killed mount leaves a mount point behind on which every call fails.
-    if (IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node));
+    if (IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node).status());
     RETURN_IF_ERROR(RealDisk().MakeDirectories(node.mount_point));
   } else {
     bool is_meta = node.role == DevRole::kMetaserver;
@@ -268,19 +268,19 @@ Status DevCluster::StopRole(DevRole role, const Progress& progress) {
       // is gone by now is what we want.
       if (StateOf(*id) == ProcessState::kPaused) (void)SendSignal(*id, SIGCONT);
     }
-    if (role == DevRole::kMount && IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node));
+    // A mount ends by itself once it is unmounted, but not while programs hold files of a detached
+    // one.
+    bool needs_signal = role != DevRole::kMount;
+    if (role == DevRole::kMount && IsMounted(node.mount_point)) {
+      ASSIGN_OR_RETURN(needs_signal, Unmount(node));
+      if (needs_signal && id) progress(node.mount_point + " is in use: it is taken away");
+    }
     if (!id) continue;
-    if (role != DevRole::kMount) (void)SendSignal(*id, SIGTERM);
+    if (needs_signal) (void)SendSignal(*id, SIGTERM);
     stopping.emplace_back(&node, *id);
   }
   for (const auto& [node, id] : stopping) {
-    // A mount ends by itself when it is unmounted.
-    bool gone = WaitUntilGone(id, kStopTimeout);
-    if (!gone && role == DevRole::kMount) {
-      (void)SendSignal(id, SIGTERM);
-      gone = WaitUntilGone(id, kStopTimeout);
-    }
-    if (gone) continue;
+    if (WaitUntilGone(id, role == DevRole::kMount ? kUnmountTimeout : kStopTimeout)) continue;
     progress(node->name + " does not end: killing it");
     (void)SendSignal(id, SIGKILL);
     if (!WaitUntilGone(id, kKillTimeout)) {
@@ -290,7 +290,7 @@ Status DevCluster::StopRole(DevRole role, const Progress& progress) {
   return Status::Ok();
 }
 
-Status DevCluster::Unmount(const DevNode& node) const {
+Result<bool> DevCluster::Unmount(const DevNode& node) const {
   const char* path = node.mount_point.c_str();
   auto unmount = [&](int flags) {
     return RunBounded(kUnmountTimeout, [&] { return ::umount2(path, flags) == 0 ? 0 : errno; });
@@ -302,7 +302,8 @@ Status DevCluster::Unmount(const DevNode& node) const {
     ::usleep(100'000);
     error = unmount(0);
   }
-  if (error != 0) error = unmount(MNT_DETACH);
+  const bool in_use = error != 0;
+  if (in_use) error = unmount(MNT_DETACH);
   if (error == EPERM) {
     return Status(StatusCode::kNotPermitted,
                   "unmounting " + node.mount_point + " needs root: run this with sudo");
@@ -310,7 +311,7 @@ Status DevCluster::Unmount(const DevNode& node) const {
   if (error != 0 && IsMounted(node.mount_point)) {
     return StatusFromErrno(error, "unmount " + node.mount_point);
   }
-  return Status::Ok();
+  return in_use;
 }
 
 Status DevCluster::Purge() {

@@ -118,7 +118,8 @@ class DevCluster {
   /// OK: ready; kUnavailable: not yet. `age` is that of the node's process.
   Status CheckReady(const DevNode& node, std::chrono::milliseconds age) const;
   Status StopRole(DevRole role, const Progress& progress);
-  Status Unmount(const DevNode& node) const;
+  /// True when the mount was in use and is only detached: its process still serves those who use it.
+  Result<bool> Unmount(const DevNode& node) const;
 
   const std::string directory_;  // absolute
   const std::string binaries_;

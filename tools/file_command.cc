@@ -51,7 +51,7 @@ Result<wire::GetFileInfoResponse> FetchAll(AdminClient& client, const std::strin
   ASSIGN_OR_RETURN(wire::GetFileInfoResponse all, client.GetFileInfo(request));
   while (all.more && !all.blocks.empty()) {
     if (all.blocks.size() > kMaxBlocks) {
-      return Status(StatusCode::kInternal, path + ": has more blocks than can be");
+      return Status(StatusCode::kInternal, "has more blocks than can be");
     }
     request.first_block_index = all.blocks.back().block_index + 1;
     ASSIGN_OR_RETURN(wire::GetFileInfoResponse next, client.GetFileInfo(request));
