@@ -1,16 +1,20 @@
 #include "common/metrics/metrics.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <prometheus/exposer.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmath>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace tercet {
 namespace {
@@ -77,6 +81,27 @@ class ProcessMetrics final : public prometheus::Collectable {
   }
 };
 
+/// Where a server that listens on HOST:PORT can be reached from here; a wildcard or name by
+/// loopback.
+sockaddr_in OwnAddress(const std::string& host, uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  if (::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1 ||
+      address.sin_addr.s_addr == htonl(INADDR_ANY)) {
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  }
+  return address;
+}
+
+/// Connects and disconnects; whether it could does not matter.
+void Connect(const sockaddr_in& address) {
+  int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (socket < 0) return;
+  (void)::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  ::close(socket);
+}
+
 }  // namespace
 
 Counter& GetCounter(const std::string& name, const std::string& help, const MetricLabels& labels) {
@@ -117,12 +142,25 @@ std::string MetricsText() {
 struct MetricsServer::Impl {
   std::shared_ptr<ProcessMetrics> process = std::make_shared<ProcessMetrics>();
   std::unique_ptr<prometheus::Exposer> exposer;
+  sockaddr_in own_address{};
 };
 
 MetricsServer::MetricsServer(std::unique_ptr<Impl> impl, uint16_t port)
     : impl_(std::move(impl)), port_(port) {}
 
-MetricsServer::~MetricsServer() = default;
+MetricsServer::~MetricsServer() {
+  // The HTTP library looks only every two seconds whether it shall stop, unless somebody connects.
+  std::atomic<bool> stopped{false};
+  std::thread waker([&] {
+    while (!stopped) {
+      Connect(impl_->own_address);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+  impl_->exposer.reset();
+  stopped = true;
+  waker.join();
+}
 
 Result<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& host,
                                                             uint16_t port) {
@@ -137,6 +175,7 @@ Result<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& h
       return Status(StatusCode::kIo, "metrics endpoint " + address + ": is not listening");
     }
     auto bound = static_cast<uint16_t>(ports.front());
+    impl->own_address = OwnAddress(host, bound);
     return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(impl), bound));
   } catch (const std::exception&) {
     // The HTTP library says only that it did not start; in practice the address is taken or not
