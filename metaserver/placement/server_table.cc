@@ -92,6 +92,11 @@ void ServerTable::AddKnown(ServerState server) {
   servers_.insert_or_assign(id, std::move(server));
 }
 
+void ServerTable::ExpectKnown(int64_t duration_ms) {
+  std::lock_guard lock(mutex_);
+  expected_until_ms_ = clock_.MonotonicMillis() + duration_ms;
+}
+
 void ServerTable::Register(ServerState server) {
   server.last_heartbeat_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
@@ -172,10 +177,23 @@ Result<std::vector<ServerId>> ServerTable::Choose(int wanted, int minimum, uint6
   std::lock_guard lock(mutex_);
   std::vector<const ServerState*> alive;
   alive.reserve(servers_.size());
+  size_t expected = 0;
   for (const auto& [id, server] : servers_) {
-    if (IsAlive(server)) alive.push_back(&server);
+    if (IsAlive(server)) {
+      alive.push_back(&server);
+    } else if (server.last_heartbeat_ms < 0 && !Contains(exclude, id)) {
+      ++expected;
+    }
   }
-  return ChooseReplicas(alive, wanted, minimum, bytes, exclude, options_, random_);
+  auto chosen = ChooseReplicas(alive, wanted, minimum, bytes, exclude, options_, random_);
+  const bool short_of_servers = chosen.ok() ? chosen->size() < static_cast<size_t>(wanted)
+                                            : chosen.code() == StatusCode::kNoSpace;
+  if (expected > 0 && short_of_servers && clock_.MonotonicMillis() < expected_until_ms_) {
+    return Status(StatusCode::kUnavailable, "the metaserver has just started and waits for " +
+                                                std::to_string(expected) +
+                                                " chunk servers to register");
+  }
+  return chosen;
 }
 
 }  // namespace tercet

@@ -8,6 +8,10 @@
 //  - Choose never returns a server twice, a dead one, an excluded one, or one without a healthy
 //  disk
 //    that can take the block and keep its reserve.
+//  - For a while after the metaserver became active, servers that the journal knows may be alive
+//  without
+//    having been heard of. While that could give a block more replicas, Choose asks to be called
+//    again.
 //  - Every order of the chosen servers is equally likely, so that heads and tails spread evenly.
 #pragma once
 
@@ -82,6 +86,8 @@ class ServerTable final : public ReplicaChooser {
 
   /// A server that the journal knows but that has not been heard of. Replaces what was there.
   void AddKnown(ServerState server);
+  /// The known servers have until now + `duration_ms` to register before blocks do without them.
+  void ExpectKnown(int64_t duration_ms);
   /// Puts in the server as just registered: it is alive from now on.
   void Register(ServerState server);
   /// False when the server is unknown, has another incarnation, or is dead: it must register again.
@@ -105,7 +111,9 @@ class ServerTable final : public ReplicaChooser {
   const Clock& clock_;
   Random& random_;
   mutable std::mutex mutex_;
-  std::map<ServerId, ServerState> servers_;  // guarded by mutex_
+  // Guarded by mutex_:
+  std::map<ServerId, ServerState> servers_;
+  int64_t expected_until_ms_ = 0;
 };
 
 }  // namespace tercet

@@ -56,6 +56,7 @@ Status Registry::Load() {
   std::lock_guard register_lock(register_mutex_);
   loaded_ms_ = clock_.MonotonicMillis();
   reports_.Clear();
+  servers_.ExpectKnown(servers_.options().death_timeout_ms);
   std::lock_guard lock(mutex_);
   deliveries_.clear();
   return Tables(database_.committed()).ScanServers([&](ServerId id, const ServerRecord& record) {

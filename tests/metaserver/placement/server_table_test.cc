@@ -159,6 +159,23 @@ TEST_F(ServerTableTest, KnownServersAreNotAliveUntilTheyRegister) {
   EXPECT_FALSE(table_.FindByUuid("uuid-2").has_value());
 }
 
+TEST_F(ServerTableTest, AfterAStartKnownServersAreWaitedForWhileTheyCouldTakeReplicas) {
+  for (uint32_t id = 1; id <= 3; ++id) table_.AddKnown(ServerOf(id, {}));
+  table_.ExpectKnown(5000);
+  AddAlive(1, 100 * kGiB);
+  AddAlive(2, 100 * kGiB);
+  EXPECT_EQ(Choose(3, 2).code(), StatusCode::kUnavailable);
+  // Not when there are enough without them, nor when the writer could not reach it anyway.
+  EXPECT_TRUE(Choose(2, 2).ok());
+  EXPECT_TRUE(Choose(3, 2, {ServerId(3)}).ok());
+  clock_.Advance(std::chrono::milliseconds(4999));
+  EXPECT_TRUE(table_.Heartbeat(ServerId(1), 10, {DiskOf(1000 * kGiB, 50 * kGiB)}));
+  EXPECT_TRUE(table_.Heartbeat(ServerId(2), 20, {DiskOf(1000 * kGiB, 50 * kGiB)}));
+  EXPECT_EQ(Choose(3, 2).code(), StatusCode::kUnavailable);
+  clock_.Advance(std::chrono::milliseconds(1));
+  EXPECT_EQ(Choose(3, 2)->size(), 2u);
+}
+
 TEST_F(ServerTableTest, ExcludedServersAreNotChosen) {
   for (uint32_t id = 1; id <= 4; ++id) AddAlive(id, 100 * kGiB);
   for (int i = 0; i < 50; ++i) {

@@ -83,6 +83,14 @@ int64_t MakeDirectory(Pool& pool, Worker* worker, const std::string& name) {
   return response.attributes.inode;
 }
 
+void Renew(Pool& pool, const Worker& worker) {
+  wire::RenewSessionRequest request;
+  request.session_id = worker.session;
+  wire::RenewSessionResponse response;
+  Check(pool.Call(kTimeout, [&](auto& client) { client.RenewSession(response, request); }),
+        response.info);
+}
+
 double At(const std::vector<double>& sorted, double share) {
   return sorted[std::min(sorted.size() - 1, static_cast<size_t>(share * sorted.size()))];
 }
@@ -104,6 +112,14 @@ int Main(int argc, char** argv) {
     // Lookups go over a few files, so that making them takes no time.
     for (int f = 0; lookup && f < 100; ++f) Create(pool, &workers[i], "f" + std::to_string(f));
   }
+  std::atomic<bool> done{false};
+  std::thread renewer([&] {
+    for (int tick = 0; !done; ++tick) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (tick % 200 != 0) continue;
+      for (const Worker& worker : workers) Renew(pool, worker);
+    }
+  });
   const auto begin = SteadyClock::now();
   std::vector<std::thread> threads;
   for (Worker& worker : workers) {
@@ -122,6 +138,8 @@ int Main(int argc, char** argv) {
     });
   }
   for (auto& thread : threads) thread.join();
+  done = true;
+  renewer.join();
   const double seconds = std::chrono::duration<double>(SteadyClock::now() - begin).count();
   std::vector<double> all;
   for (const Worker& worker : workers) {
