@@ -4,18 +4,15 @@
 // Invariants:
 //  - Data records have consecutive indexes; epochs never go back.
 //  - What Append gave an index is in memory until Sync; what a Sync that returned OK covered is on
-//  the platter and
-//    is there, unchanged, after any crash, until it is released or truncated.
+//    the platter and is there, unchanged, after any crash, until it is released or truncated.
 //  - After a crash the journal holds a prefix of what was appended. Whether the records behind the
-//  last Sync are
-//    among it is not known before; once Open returned, it is settled and durable.
+//    last Sync are among it is not known before; once Open returned, it is settled and durable.
 //  - A batch (what one Sync writes into one segment) is written only after all before it is synced,
-//  and a
-//    segment is started only after its predecessor is synced to its end. Recovery tells a torn tail
-//    from damage by that (segment_scanner.h).
+//    and a segment is started only after its predecessor is synced to its end. Recovery tells a
+//    torn tail from damage by that (segment_scanner.h).
 //  - Bytes of a former use of a recycled file are never taken for records: the salt differs.
 //  - After a failed write or sync nothing is written any more: what the disk holds is settled by
-//  the next Open.
+//    the next Open.
 //
 // The class has no threads. Three may use it together: one that appends (Append, TruncateAfter),
 // one that syncs (Sync), one that maintains (PrepareSpare, ReleaseBefore); each of these at most

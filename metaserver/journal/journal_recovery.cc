@@ -1,12 +1,12 @@
 // Journal::Open: from what a crash left to a journal that may be appended to.
 //
-// Steps, and what a crash between them leaves (everything before 5 only reads):
-//  1. take the folder's lock, check the identity (made first of all in a new folder)
-//  2. read all segment headers: cluster, version, no hole in the sequence
+// Steps (those before 5 only read, but for the identity of a new folder):
+//  1. take the folder's lock
+//  2. read all segment headers: version, no hole in the sequence; check the identity
 //  3. scan the segments in order: each begins with the index that its predecessor ended before
 //  4. judge what is behind the last record of the last segment: torn tail or damage
-//  5. write the last batch once more and zeros over the torn tail, sync  → the same again: same
-//  bytes, same verdict
+//  5. write the last batch once more and zeros over the torn tail, sync; a crash in it changes
+//     nothing, as the bytes are the same and so is the verdict
 //  6. keep spares, remove unfinished files, make the first segment of a new journal
 //
 // Why the last batch is written once more: a killed process may have left it in the kernel's cache

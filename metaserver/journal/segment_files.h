@@ -1,16 +1,14 @@
 // The journal's folder: names, and the life of a segment file.
 //
-// A file's life, and what a power cut between two steps leaves:
-//  1. made as "spare.tmp", allocated, filled with zeros, synced     → a *.tmp that the next start
-//  removes
-//  2. renamed to "spare-N", folder synced                           → either name
-//  3. taken: a segment header with a new salt is written and synced → a spare; what is in it does
-//  not matter
-//  4. renamed to "segment-S", folder synced                         → either name; a segment has a
-//  whole header
+// A file's life; in brackets what a power cut between a step and the next leaves:
+//  1. made as "spare.tmp", allocated, filled with zeros, synced [a file that the next start
+//  removes]
+//  2. renamed to "spare-N", folder synced [either name, or a spare]
+//  3. taken: a segment header with a new salt is written, synced [a spare, whatever is in it]
+//  4. renamed to "segment-S", folder synced [either name; a segment has a whole header]
 //  5. records are written
-//  6. released: renamed to "spare-N" (or removed), folder synced    → either; segments go oldest
-//  first
+//  6. released: renamed to "spare-N" or removed, folder synced [either; segments go oldest first]
+//
 // So a file named segment-S always has a whole header, and a spare has been filled. That it was
 // filled is why fdatasync of a record is one flush of the disk and needs no commit of the file
 // system's own journal.

@@ -2,13 +2,11 @@
 //
 // Invariants it relies on (kept by Journal):
 //  - Records of one sync are a batch; each says where its batch begins (batch_offset). A batch is
-//  written only
-//    after the one before it was synced.
+//    written only after the one before it was synced.
 //  - So when anything with a valid checksum stands behind a bad place and its batch begins behind
-//  that place
-//    too, the bad place had been synced: that is damage. When its batch begins before the bad
-//    place, both belong to the last batch, and a power cut kept some of its pages and lost others:
-//    a torn tail, of which no record was ever acknowledged.
+//    that place too, the bad place had been synced: that is damage. When its batch begins before
+//    the bad place, both belong to the last batch, and a power cut kept some of its pages and lost
+//    others: a torn tail, of which no record was ever acknowledged.
 #pragma once
 
 #include <cstdint>

@@ -1,15 +1,12 @@
 // Consensus with one voter: what is durable in this machine's journal is committed.
 //
-// A record's way, and what a crash between two steps leaves:
-//  1. Append gives it an index and puts it into the journal's buffer      → gone, nobody was
-//  answered
-//  2. one write and one fdatasync for all records in the buffer           → there or not; a retry
-//  finds out
-//  3. the records are applied to the state as one batch                   → replayed by the next
-//  start
+// A record's way; in brackets what a crash between a step and the next leaves:
+//  1. Append gives it an index and puts it into the journal's buffer [gone; nobody was answered]
+//  2. one write and one fdatasync for all records in the buffer [replayed by the next start; in the
+//     middle of this step: there or not, and the retry of whoever waited finds out]
+//  3. the records are applied to the state as one batch [there; the retry gets its first answer]
 //  4. those who wait for them are woken
-//  5. checkpoint: the state is synced, then the journal behind it released → replayed, or released
-//  later
+//  5. checkpoint: the state is synced, then the journal behind it released [released later]
 //
 // Steps 2 and 3 are done by the threads that wait, not by one of the voter's own: with one client
 // there is no hand-over between threads. Each step is done by one thread at a time, in index order;
@@ -19,8 +16,8 @@
 // Invariants:
 //  - Appended, durable, applied: each index only grows, and applied <= durable <= last.
 //  - After an error in step 2, 3 or 5 the voter is inactive for good: everyone who waits, and
-//  everyone who comes, is told so.
-//    Only a restart, which reads what the disk really holds, goes on.
+//    everyone who comes, is told so. Only a restart, which reads what the disk really holds, goes
+//    on.
 #pragma once
 
 #include <condition_variable>

@@ -2,17 +2,14 @@
 //
 // Invariants:
 //  - Each LevelDB batch holds the whole effect of one or more consecutive records and the index of
-//  the last of
-//    them: whatever LevelDB comes back with after a crash, the applied index tells exactly which
-//    records are in.
+//    the last of them: whatever LevelDB comes back with after a crash, the applied index tells
+//    exactly which records are in.
 //  - What survives a power cut is a prefix of the batches. LevelDB alone does not promise that;
 //    metaserver/namespace/state_env.h says what is done about it.
 //  - Rows whose key begins with a zero byte belong to the database
-//  (metaserver/namespace/state_format.md). No
-//    write set touches them.
+//    (metaserver/namespace/state_format.md). No write set touches them.
 //  - After a failed write nothing is applied any more until the database is opened anew: LevelDB
-//  may have
-//    taken part of the batch.
+//    may have taken part of the batch.
 #pragma once
 
 #include <atomic>

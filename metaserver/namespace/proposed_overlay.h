@@ -2,12 +2,10 @@
 //
 // Invariants:
 //  - For each key the overlay holds the change of the newest proposed record that touches it, until
-//  that
-//    record is applied. Older records' changes of the key are hidden, never seen again.
+//    that record is applied. Older records' changes of the key are hidden, never seen again.
 //  - A record leaves the overlay only after its effects can be read in the committed state, and a
-//  reader looks
-//    into the overlay first and into the committed state second. So a reader finds a proposed
-//    change in at least one of the two, at any moment.
+//    reader looks into the overlay first and into the committed state second. So a reader finds a
+//    proposed change in at least one of the two, at any moment.
 //  - A record that is applied before it is added here never enters.
 #pragma once
 

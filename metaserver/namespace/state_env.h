@@ -5,13 +5,13 @@
 // that break the promise that what survives a power cut is a prefix of the batches, and are mended
 // here:
 //  1. It closes a full log without syncing it, and may sync the next one. Here a log is synced
-//  before it is
-//     closed, so a log only ever gets data when everything in its predecessors is durable.
+//     before it is closed, so a log only ever gets data when everything in its predecessors is
+//     durable.
 //  2. It syncs the folder for its MANIFEST only. Here a log's first sync also syncs the folder.
 //  3. When it reads a log back it skips over a damaged place and goes on behind it. Here a log ends
-//  at its first
-//     damaged place, and when a later log holds anything, opening fails (by 1. a power cut does not
-//     do that).
+//     at its first damaged place, and when a later log holds anything, opening fails (by 1. a power
+//     cut does not do that).
+//
 // Besides, tables are read with pread instead of mmap, so that the block cache bounds the memory
 // they take.
 //

@@ -1,5 +1,5 @@
-// Read access to the namespace state as ordered key/value rows, and a transaction over it.
-// The rows' keys and values are described in metaserver/namespace/format.md.
+// Read access to the namespace state as ordered key/value rows, and a transaction over it. The
+// rows' keys and values are described in metaserver/namespace/format.md.
 #pragma once
 
 #include <functional>
