@@ -69,7 +69,7 @@ Status BlockStore::AdoptIdentities() {
   std::map<std::string, const StoreDisk*> by_uuid;
   for (const auto& disk : disks_) {
     if (!disk->has_identity()) continue;
-    const DiskIdentity& identity = disk->identity();
+    const DiskIdentity identity = disk->identity();
     auto [place, fresh] = by_uuid.emplace(identity.disk_uuid, disk.get());
     if (!fresh) {
       return Status(StatusCode::kIdentityInUse,

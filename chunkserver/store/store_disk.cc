@@ -132,6 +132,7 @@ Status StoreDisk::LoadIdentity() {
                                        "; restore the file `identity` from a backup, or empty the "
                                        "folder to begin anew without its replicas");
   }
+  std::lock_guard lock(mutex_);
   identity_ = std::move(identity).value();
   return Status::Ok();
 }
@@ -154,6 +155,7 @@ Status StoreDisk::CheckEmptyOfOthers() {
 
 Status StoreDisk::WriteIdentity(const DiskIdentity& identity) {
   RETURN_IF_ERROR(WriteFileAtomically(disk_, Inside(kIdentityName), EncodeDiskIdentity(identity)));
+  std::lock_guard lock(mutex_);
   identity_ = identity;
   return Status::Ok();
 }

@@ -54,9 +54,12 @@ class StoreDisk {
   /// Marks the index as clean.
   void Close();
 
-  bool has_identity() const { return !identity_.disk_uuid.empty(); }
-  const DiskIdentity& identity() const { return identity_; }
-  /// Durably. Not thread-safe.
+  bool has_identity() const { return !identity().disk_uuid.empty(); }
+  DiskIdentity identity() const {
+    std::lock_guard lock(mutex_);
+    return identity_;
+  }
+  /// Durably. Calls must exclude one another.
   Status WriteIdentity(const DiskIdentity& identity);
   /// 0 when there is none yet.
   Result<Epoch> ReadEpoch() const;
@@ -115,7 +118,6 @@ class StoreDisk {
   const std::string index_path_;
   const uint64_t reserve_bytes_;
   const uint32_t reserve_max_percent_;
-  DiskIdentity identity_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<ReplicaIndex> index_;  // self-synchronised
 
@@ -124,7 +126,8 @@ class StoreDisk {
   std::vector<std::atomic<bool>> folder_exists_;
   std::atomic<uint64_t> written_since_{0};
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  DiskIdentity identity_;                   // guarded by mutex_
   std::set<std::string> unsynced_folders_;  // guarded by mutex_: renames in them may not be durable
   DiskSpace space_;                         // guarded by mutex_
   int64_t space_read_ms_ = -1;              // guarded by mutex_; -1: never
