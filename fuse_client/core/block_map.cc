@@ -96,6 +96,13 @@ void ServerDirectory::Learn(const std::vector<wire::ServerAddress>& servers) {
   }
 }
 
+std::vector<ServerId> ServerDirectory::All() const {
+  std::lock_guard lock(mutex_);
+  std::vector<ServerId> servers;
+  for (const auto& [server, address] : addresses_) servers.push_back(server);
+  return servers;
+}
+
 std::optional<HostPort> ServerDirectory::Find(ServerId server) const {
   std::lock_guard lock(mutex_);
   auto it = addresses_.find(server);

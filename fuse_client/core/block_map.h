@@ -67,6 +67,7 @@ class ServerDirectory {
   void Learn(const std::vector<wire::ServerAddress>& servers);
   /// nullopt when it is not known.
   std::optional<HostPort> Find(ServerId server) const;
+  std::vector<ServerId> All() const;
 
  private:
   mutable std::mutex mutex_;

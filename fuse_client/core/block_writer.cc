@@ -29,7 +29,10 @@ WriteData DataOf(const Piece& piece) {
 }  // namespace
 
 BlockWriter::BlockWriter(ClientContext* context, InodeState* inode, uint64_t index)
-    : context_(context), inode_(inode), index_(index) {}
+    : context_(context),
+      inode_(inode),
+      index_(index),
+      seen_foreign_changes_(inode->foreign_changes.load()) {}
 
 BlockWriter::~BlockWriter() = default;
 
@@ -45,10 +48,10 @@ Status BlockWriter::Run(Goal goal) {
       if (!failed) return status;
       excluded_.clear();
       context_->counters.chain_recoveries.fetch_add(1);
-      LOG_INFO("{}: writing goes on after {:.2f} s", Name(), timer.seconds());
+      LOG_DEBUG("{}: writing goes on after {:.2f} s", Name(), timer.seconds());
       return status;
     }
-    if (!failed) LOG_WARN("{}: a write failed, recovering: {}", Name(), status.ToString());
+    if (!failed) LOG_WARN_LIMITED("{}: a write failed, recovering: {}", Name(), status);
     const Status hopeless = PrepareRetry(status);
     if (!hopeless.ok() || !timer.Wait(context_->stop)) {
       if (!hopeless.ok()) status = hopeless;
@@ -63,6 +66,7 @@ Status BlockWriter::TryOnce(Goal goal) {
   const std::deque<Piece>* waiting = pieces();
   const bool must_sync = goal == Goal::kSync && unsynced_;
   if (waiting == nullptr && !salvage_ && !must_sync) return Status::Ok();
+  NoticeForeignChanges();
   RETURN_IF_ERROR(EnsureChain());
   RETURN_IF_ERROR(CopySalvage());
   RETURN_IF_ERROR(CutIfNeeded());
@@ -76,6 +80,17 @@ Status BlockWriter::TryOnce(Goal goal) {
   if (goal == Goal::kSync) RETURN_IF_ERROR(chain_->Sync());
   unsynced_ = chain_->unsynced();
   return Status::Ok();
+}
+
+/// A truncation by somebody else may have taken a committed block out of the file. (A reserved one
+/// is found out about by its commit.)
+void BlockWriter::NoticeForeignChanges() {
+  const uint64_t changes = inode_->foreign_changes.load();
+  if (changes == seen_foreign_changes_ || !submitted_.empty()) return;
+  seen_foreign_changes_ = changes;
+  if (!block_ || block_->reserved) return;
+  DropChain();
+  refetch_ = true;
 }
 
 Status BlockWriter::SubmitPieces(const std::deque<Piece>& waiting, Goal goal) {
@@ -128,7 +143,24 @@ Status BlockWriter::EnsureBlock() {
     RETURN_IF_ERROR(FetchBlock(&found));
     if (found) return Status::Ok();
   }
-  return Allocate(abandoned_, {});
+  return AllocateAvoidingFailed();
+}
+
+/// Servers that failed just now are avoided if there are enough others.
+Status BlockWriter::AllocateAvoidingFailed() {
+  std::vector<ServerId> failed;
+  for (ServerId server : context_->servers.All()) {
+    if (failed.size() < kMaxExcluded && context_->connections->RecentlyFailed(server)) {
+      failed.push_back(server);
+    }
+  }
+  if (!failed.empty()) {
+    const Status avoided = Allocate(abandoned_, failed, kReplaceLimit);
+    if (avoided.ok() || (!MayPass(avoided.code()) && avoided.code() != StatusCode::kNoSpace)) {
+      return avoided;
+    }
+  }
+  return Allocate(abandoned_, {}, std::nullopt);
 }
 
 /// Looks whether the file has a committed block here; neighbours come along.
@@ -152,7 +184,8 @@ Status BlockWriter::FetchBlock(bool* found) {
   return fresh ? Adopt(std::move(*fresh)) : Status::Ok();
 }
 
-Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclude) {
+Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclude,
+                             std::optional<std::chrono::milliseconds> limit) {
   wire::AllocateBlockRequest request;
   request.inode = static_cast<int64_t>(inode_->id.value());
   request.block_index = static_cast<int64_t>(index_);
@@ -160,8 +193,6 @@ Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclu
   for (ServerId server : exclude) {
     request.exclude_servers.push_back(static_cast<int32_t>(server.value()));
   }
-  std::optional<std::chrono::milliseconds> limit;
-  if (block_ && replace == block_->id) limit = kReplaceLimit;
   ASSIGN_OR_RETURN(
       const auto response,
       context_->metadata->Mutate("allocate block", &wire::MetadataServiceClient::AllocateBlock,
@@ -270,6 +301,7 @@ Status BlockWriter::PrepareRetry(const Status& failure) {
     return MayPass(failure.code()) ? Status::Ok() : failure;
   }
   const ServerId failed = chain_->failed_server();
+  if (MayPass(failure.code()) && failed != ServerId()) context_->connections->NoteFailure(failed);
   DropChain();
   if (block_->reserved) {
     if (failed != ServerId() && failure.code() != StatusCode::kStaleGeneration &&
@@ -285,7 +317,7 @@ Status BlockWriter::PrepareRetry(const Status& failure) {
 }
 
 Status BlockWriter::MoveAway(const Status& failure) {
-  const Status moved = Allocate(block_->id, excluded_);
+  const Status moved = Allocate(block_->id, excluded_, kReplaceLimit);
   if (moved.ok()) return moved;
   if (failure.code() == StatusCode::kNoSpace) return failure;
   if (!MayPass(moved.code())) return moved;
@@ -295,7 +327,7 @@ Status BlockWriter::MoveAway(const Status& failure) {
 }
 
 Status BlockWriter::Reallocate() {
-  RETURN_IF_ERROR(Allocate(BlockId(), {}));
+  RETURN_IF_ERROR(Allocate(BlockId(), {}, std::nullopt));
   return Run(Goal::kDrain);
 }
 

@@ -76,10 +76,13 @@ class BlockWriter {
 
   Status Run(Goal goal);
   Status TryOnce(Goal goal);
+  void NoticeForeignChanges();
   Status EnsureChain();
   Status EnsureBlock();
   Status FetchBlock(bool* found);
-  Status Allocate(BlockId replace, const std::vector<ServerId>& exclude);
+  Status Allocate(BlockId replace, const std::vector<ServerId>& exclude,
+                  std::optional<std::chrono::milliseconds> limit);
+  Status AllocateAvoidingFailed();
   Status Adopt(FileBlock fresh);
   Status CopySalvage();
   Status CutIfNeeded();
@@ -102,6 +105,7 @@ class BlockWriter {
   BlockId abandoned_;
   /// block_ has to be asked for again; it still says what written_ is about.
   bool refetch_ = false;
+  uint64_t seen_foreign_changes_;  // of the inode, when block_ was last known to be right
   std::unique_ptr<ChainWriter> chain_;
   std::deque<uint64_t> submitted_;  // chain_'s numbers of the first of pieces()
   IntervalSet written_;             // in the block

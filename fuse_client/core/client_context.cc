@@ -14,7 +14,7 @@ constexpr size_t kMaxQueuedReads = 1'024;
 constexpr size_t kMaxQueuedFlushes = 4'096;
 constexpr int kAllocateThreads = 2;
 constexpr size_t kMaxQueuedAllocations = 1'024;
-constexpr std::chrono::milliseconds kFirstWait{20};
+constexpr std::chrono::milliseconds kFirstWait{5};
 constexpr std::chrono::milliseconds kLongestWait{1'000};
 
 }  // namespace
@@ -71,7 +71,8 @@ Status ClientContext::Start() {
   connection_options.connect_timeout = options.data_connect_timeout;
   connections = std::make_unique<DataConnections>(std::move(connection_options));
   BlockReaderOptions reader_options;
-  reader_options.progress_timeout = options.data_timeout;
+  // There are other replicas to ask; a writer has to wait for this chain.
+  reader_options.progress_timeout = options.data_timeout / 2;
   reader = std::make_unique<BlockReader>(connections.get(), reader_options);
   flusher = std::make_unique<Flusher>(this);
   return Status::Ok();

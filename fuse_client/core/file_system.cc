@@ -5,6 +5,9 @@
 #include <linux/fs.h>
 #include <sys/xattr.h>
 
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <utility>
 
 #include "common/log/log.h"
@@ -45,7 +48,28 @@ Result<std::unique_ptr<FileSystem>> FileSystem::Mount(FileSystemOptions options)
 Status FileSystem::Unmount() {
   if (impl_->unmounted.exchange(true)) return Status::Ok();
   ClientContext& context = *impl_->context;
-  const Status flushed = context.flusher->FlushAll();
+  Status flushed;
+  {
+    // Unmounting always ends, also with a cluster that does not answer.
+    bool done = false;
+    std::condition_variable wake;
+    std::mutex mutex;
+    std::thread watchdog([&] {
+      std::unique_lock lock(mutex);
+      const bool in_time = wake.wait_for(lock, context.options.data_deadline, [&] { return done; });
+      lock.unlock();
+      if (in_time) return;
+      LOG_ERROR("unmounting: the cluster does not take what is buffered, giving up");
+      context.Interrupt();
+    });
+    flushed = context.flusher->FlushAll();
+    {
+      std::lock_guard lock(mutex);
+      done = true;
+      wake.notify_all();
+    }
+    watchdog.join();
+  }
   context.flusher->Stop();
   context.metadata->Close();
   context.Interrupt();

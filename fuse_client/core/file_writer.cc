@@ -10,6 +10,8 @@
 namespace tercet {
 namespace {
 
+/// What the metaserver allows; checked here so that the write itself fails, not its flush.
+constexpr uint64_t kMaxFileBytes = uint64_t{1} << 50;
 /// Of one file: more is sent although pieces are not full.
 constexpr uint64_t kMaxUnsentBytes = 8 << 20;
 constexpr size_t kMaxUnsentPieces = 1'024;
@@ -27,8 +29,8 @@ Status FirstError(Status first, Status second) { return first.ok() ? second : fi
 }  // namespace
 
 Status FileWriter::Write(const InodeStatePtr& inode, uint64_t offset, std::string_view data) {
-  if (offset > INT64_MAX || data.size() > INT64_MAX - offset) {
-    return Status(StatusCode::kFileTooLarge, "an offset beyond 2^63");
+  if (offset > kMaxFileBytes || data.size() > kMaxFileBytes - offset) {
+    return Status(StatusCode::kFileTooLarge, "a file has at most 2^50 bytes");
   }
   while (!data.empty()) {
     const std::string_view part = data.substr(0, kMaxPieceBytes);

@@ -19,6 +19,7 @@ wire::Attributes InodeState::Learn(const wire::Attributes& fresh, bool own_chang
   if (!first && fresh.change_version > expected) {
     blocks.ForgetCommitted();
     data_version.fetch_add(1);
+    foreign_changes.fetch_add(1);
   }
   attributes = fresh;
   if (first && fresh.type == wire::FileType::REGULAR && fresh.block_size_bytes > 0) {

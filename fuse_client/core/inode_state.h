@@ -76,6 +76,9 @@ struct InodeState {
 
   /// Grows when the content that readers see may have changed: read-ahead from before is void.
   std::atomic<uint64_t> data_version{0};
+  /// Grows when somebody else changed the inode: writers have to look whether their blocks are
+  /// still its.
+  std::atomic<uint64_t> foreign_changes{0};
   /// The Flusher has it in its list.
   std::atomic<bool> flush_registered{false};
 

@@ -243,6 +243,10 @@ TEST_F(FileDataTest, ChangesByOthersAreSeenAfterOpeningAndAfterGettingAttributes
   ASSERT_TRUE(other->Flush(theirs).ok());
   EXPECT_EQ(fs_->GetAttributes(fs_->InodeOf(file))->size_bytes, static_cast<int64_t>(kBlockSize));
   EXPECT_EQ(ReadAll(*fs_, file, 0, 1 << 20), std::string(kBlockSize, 'b'));
+  // Nor does a write go to the block that is gone.
+  ASSERT_TRUE(fs_->Write(file, 1, "ccc").ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(ReadFromAnotherMount(file), "bccc" + std::string(kBlockSize - 4, 'b'));
 }
 
 TEST_F(FileDataTest, TwoMountsWriteOneNewFile) {
@@ -339,6 +343,58 @@ TEST_F(FileDataTest, ReadsAndWritesOfManyThreadsOnOneFile) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_FALSE(failed);
+}
+
+/// With blocks of several frames.
+class LargeBlockTest : public ClientTest {
+ protected:
+  static constexpr uint64_t kLargeBlock = 4 << 20;
+  LargeBlockTest() : ClientTest({.block_size_bytes = kLargeBlock}) {}
+  void SetUp() override { Mount(); }
+};
+
+TEST_F(LargeBlockTest, TheBlockIsAskedForWhileAFirstLargePieceFills) {
+  const OpenFilePtr file = Create("f");
+  const std::string data = RandomBytes(256 << 10, 1);
+  ASSERT_TRUE(fs_->Write(file, 0, std::string_view(data).substr(0, 128 << 10)).ok());
+  metaserver_.AwaitCalls("AllocateBlock", 1);
+  ASSERT_TRUE(fs_->Write(file, 128 << 10, std::string_view(data).substr(128 << 10)).ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(metaserver_.calls("AllocateBlock"), 1);
+  EXPECT_EQ(ReadFromAnotherMount(file), data);
+}
+
+TEST_F(LargeBlockTest, AFlushAndATruncationWaitForABlockThatIsBeingAskedFor) {
+  for (const bool truncate : {false, true}) {
+    const OpenFilePtr file = Create(truncate ? "t" : "f");
+    metaserver_.StallReplies("AllocateBlock", 1);
+    const int calls = metaserver_.calls("AllocateBlock");
+    ASSERT_TRUE(fs_->Write(file, 0, std::string(200 << 10, 'a')).ok());
+    metaserver_.AwaitCalls("AllocateBlock", calls + 1);
+    std::thread resume([&] { metaserver_.ResumeReplies(); });
+    if (truncate) {
+      AttributeChange change;
+      change.size_bytes = 5;
+      ASSERT_TRUE(fs_->SetAttributes(fs_->InodeOf(file), change).ok());
+    }
+    ASSERT_TRUE(fs_->Flush(file).ok());
+    resume.join();
+    EXPECT_EQ(ReadFromAnotherMount(file), std::string(truncate ? 5 : 200 << 10, 'a'));
+    EXPECT_EQ(metaserver_.calls("AllocateBlock"), calls + 1);
+  }
+}
+
+TEST_F(LargeBlockTest, LargeFilesTravelInFramesOfAMebibyteAndReadBackInParallel) {
+  const OpenFilePtr file = Create("f");
+  const std::string data = RandomBytes((13 << 20) + 12'345, 2);
+  for (size_t at = 0; at < data.size(); at += 1 << 20) {
+    ASSERT_TRUE(fs_->Write(file, at, std::string_view(data).substr(at, 1 << 20)).ok());
+  }
+  ASSERT_TRUE(fs_->Sync(file, false).ok());
+  EXPECT_EQ(storage_.counts().writes, 3 * 14);
+  EXPECT_EQ(storage_.unsynced_replicas(), 0);
+  EXPECT_EQ(ReadAll(*fs_, file, 0, data.size()), data);
+  EXPECT_EQ(ReadFromAnotherMount(file), data);
 }
 
 /// Everything a program may do to one file, against a string.

@@ -208,6 +208,25 @@ TEST_F(FileFailureTest, ALostSessionDoesNotLoseWhatWasWrittenButNotCommitted) {
   EXPECT_EQ(ReadFromAnotherMount(file), data);
 }
 
+TEST_F(FileFailureTest, UnmountingEndsAlsoWithoutACluster) {
+  FileSystemOptions options = Options();
+  options.hard = true;
+  options.data_deadline = milliseconds(50);
+  Mount(options);
+  const OpenFilePtr file = Create("f");
+  ASSERT_TRUE(fs_->Write(file, 0, "data").ok());
+  metaserver_.FailNext("AllocateBlock", StatusCode::kUnavailable, 1'000'000);
+  EXPECT_EQ(fs_->Unmount().code(), StatusCode::kCancelled);
+  EXPECT_EQ(fs_->counters().dirty_bytes, 0u);
+}
+
+TEST_F(FileFailureTest, AWriteBeyondTheLargestFileFailsAtOnce) {
+  const OpenFilePtr file = Create("f");
+  EXPECT_EQ(fs_->Write(file, uint64_t{1} << 50, "x").code(), StatusCode::kFileTooLarge);
+  EXPECT_EQ(fs_->Write(file, UINT64_MAX, "x").code(), StatusCode::kFileTooLarge);
+  EXPECT_TRUE(fs_->Flush(file).ok());
+}
+
 TEST_F(FileFailureTest, AnInterruptedMountStopsWaitingForItsChain) {
   FileSystemOptions options = Options();
   options.hard = true;

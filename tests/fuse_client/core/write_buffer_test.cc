@@ -77,7 +77,7 @@ TEST_F(WriteBufferTest, BehavesLikeAFileWithHoles) {
   std::mt19937_64 random(seed);
   constexpr size_t kSize = 3 * kExtent;
   std::string model(kSize, '.');  // '.': not in the buffer
-  for (int step = 0; step < 20'000; ++step) {
+  for (int step = 0; step < 5'000; ++step) {
     const uint64_t offset = random() % kSize;
     const size_t size = 1 + random() % std::min<uint64_t>(random() % 2 ? 64 : 2000, kSize - offset);
     const char letter = static_cast<char>('a' + random() % 26);
