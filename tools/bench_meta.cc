@@ -321,6 +321,7 @@ Status MetaBench::List(MetadataClient& client, int64_t directory, BenchWorker* w
   wire::ReadDirectoryRequest request;
   request.inode = directory;
   request.max_entries = kEntriesPerCall;
+  request.with_attributes = worker != nullptr;
   for (;;) {
     wire::ReadDirectoryResponse response;
     const auto call = [&] {

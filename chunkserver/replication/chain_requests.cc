@@ -1,4 +1,7 @@
 // The chain's part of ServerConnection: WRITE, TRUNCATE and SYNC. chain.md numbers the steps.
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <utility>
 
 #include "chunkserver/replication/server_connection.h"
@@ -228,6 +231,9 @@ Status ServerConnection::ForwardAndApply(const ChainRequest& request,
     }
   }
   BlockOrder::Guard guard(context_.order, request.block);
+  // Nobody waits for the answer. The sender may have gone on with another connection, whose frames
+  // this one must not overwrite.
+  if (PeerHasGone()) return Status(StatusCode::kCancelled, "the sender has gone");
   RETURN_IF_ERROR(CheckReplica(request.block, request.generation, request.may_create));
   if (link != nullptr) {
     operation->AddDownstreamPart();
@@ -278,6 +284,11 @@ bool ServerConnection::IsAloneAndIdle() {
   if (connection_.HasBufferedInput()) return false;
   char next;
   return ::recv(connection_.socket(), &next, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
+bool ServerConnection::PeerHasGone() const {
+  pollfd entry{connection_.socket(), POLLRDHUP, 0};
+  return ::poll(&entry, 1, 0) > 0;  // errors and hang-ups are reported unasked
 }
 
 void ServerConnection::OperationDone(const ChainOperation& operation) {

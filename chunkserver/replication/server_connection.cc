@@ -187,6 +187,7 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
   if (!plan.ok()) return RefuseRead(prelude, plan.status());
   if (plan->length > 0 && plan->file->descriptor() < 0) return ReadVerified(prelude, request);
 
+  context_.counters.read_bytes.fetch_add(plan->length, std::memory_order_relaxed);
   wire::ReadResponseHeader response;
   response.page_crcs = std::move(plan->page_crcs);
   if (plan->length == 0) {
@@ -202,7 +203,6 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
                                  plan->length);
     }));
   }
-  context_.counters.read_bytes.fetch_add(plan->length, std::memory_order_relaxed);
   context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
   return Status::Ok();
 }
@@ -215,6 +215,7 @@ Status ServerConnection::ReadVerified(const FramePrelude& prelude,
                                    static_cast<uint32_t>(request.offset),
                                    static_cast<uint32_t>(request.length));
   if (!pages.ok()) return RefuseRead(prelude, pages.status());
+  context_.counters.read_bytes.fetch_add(pages->data.size(), std::memory_order_relaxed);
   wire::ReadResponseHeader response;
   response.page_crcs = std::move(pages->page_crcs);
   std::string encoded;
@@ -226,7 +227,6 @@ Status ServerConnection::ReadVerified(const FramePrelude& prelude,
   RETURN_IF_ERROR(sender_.SendExclusively([&](FrameConnection& connection) {
     return connection.Send(answer, encoded, std::span(&payload, 1));
   }));
-  context_.counters.read_bytes.fetch_add(pages->data.size(), std::memory_order_relaxed);
   context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
   return Status::Ok();
 }

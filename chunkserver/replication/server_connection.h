@@ -86,6 +86,9 @@ class ServerConnection final : public ServedConnection,
   void SyncThenFinish(std::shared_ptr<ChainOperation> operation, BlockId block,
                       Generation generation);
   bool IsAloneAndIdle();
+  /// The peer has closed or broken the connection, though frames of it may still be here to be
+  /// read.
+  bool PeerHasGone() const;
 
   void CountFailure(const Status& status);
   template <typename Header>

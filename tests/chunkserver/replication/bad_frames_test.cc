@@ -1,5 +1,6 @@
 // Bytes that no honest client sends: the server answers or closes, and serves all others as before.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -23,17 +24,27 @@ class BadFramesTest : public testing::Test {
     EXPECT_TRUE(client.Write({.block = kBlock, .data = "precious"}).status.ok());
   }
 
-  /// Sends the bytes after a proper HELLO, ends sending, and reads until the server closes.
-  void SendRaw(const std::string& bytes, bool greet) {
+  enum class End {
+    kGarbage,   // no frame can begin with what follows: the server closes
+    kHalfClose  // the bytes end here
+  };
+
+  /// Sends the bytes, after a proper HELLO if so wished, and reads until the server closes.
+  void SendRaw(std::string bytes, bool greet, End end = End::kGarbage) {
     RawClient client(server_.port());
     if (greet) {
       ASSERT_TRUE(client.Hello(RawClient::HelloFor(server_.id())).ok());
     }
     const int socket = client.connection().socket();
+    if (end == End::kGarbage) bytes.append(64 << 10, 'Z');
     (void)!::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    ::shutdown(socket, SHUT_WR);
+    if (end == End::kHalfClose) ::shutdown(socket, SHUT_WR);
     char scratch[4096];
-    while (::recv(socket, scratch, sizeof(scratch), 0) > 0) {
+    for (;;) {
+      pollfd entry{socket, POLLIN, 0};
+      // A damaged length may make the server wait for more than there is.
+      if (::poll(&entry, 1, 200) == 0) ::shutdown(socket, SHUT_WR);
+      if (::recv(socket, scratch, sizeof(scratch), 0) <= 0) return;
     }
   }
 
@@ -102,11 +113,17 @@ TEST_F(BadFramesTest, ValidFramesOfTheFuzzerAreValid) {
   // Or else the test above would try nothing but the prelude's checksum.
   std::mt19937 random(3);
   const uint64_t before = server_.data_plane().counters().bad_frames.load();
+  RawClient client(server_);
   std::string bytes;
   for (const std::string& frame : ValidFrames(random)) bytes += frame;
-  SendRaw(bytes, true);
+  ASSERT_EQ(::send(client.connection().socket(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+  for (int i = 0; i < 5; ++i) {
+    auto answer = client.Receive();
+    ASSERT_TRUE(answer.ok()) << answer.status().ToString();
+    EXPECT_TRUE(answer->status.ok()) << answer->status.ToString();
+  }
   EXPECT_EQ(server_.data_plane().counters().bad_frames.load(), before);
-  EXPECT_EQ(server_.data_plane().counters().writes.load(), 2u);
 }
 
 /// The header's bytes are mutated and its checksum is made right again, so that they get to the
@@ -159,7 +176,7 @@ TEST_F(BadFramesTest, ConnectionsThatEndInMidFrameLeaveNothingBehind) {
   std::mt19937 random(6);
   for (int round = 0; round < 50; ++round) {
     const std::string frame = ValidFrames(random)[0];
-    SendRaw(frame.substr(0, random() % frame.size()), true);
+    SendRaw(frame.substr(0, random() % frame.size()), true, End::kHalfClose);
   }
   EXPECT_TRUE(
       Eventually([&] { return server_.data_plane().counters().connections_open.load() == 0; }));

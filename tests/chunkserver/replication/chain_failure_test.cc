@@ -298,5 +298,31 @@ TEST_F(BackPressureTest, NoMoreIsReadThanMayBePending) {
   EXPECT_EQ(fake.frames(), 4u);
 }
 
+/// One operation at a time, so that frames lie in the buffer.
+class GoneSenderTest : public BackPressureTest {
+ protected:
+  DataPlaneOptions Options() override {
+    DataPlaneOptions options = BackPressureTest::Options();
+    options.max_pending_per_connection = 1;
+    return options;
+  }
+};
+
+TEST_F(GoneSenderTest, FramesOfASenderThatHasGoneAreNotApplied) {
+  auto fake = std::make_unique<FakeServer>(FakeServer::Behaviour::kSwallow);
+  {
+    RawClient client(*servers_[0]);
+    client.SendWrite({.block = kBlock, .data = "x", .downstream = {fake->hop()}});
+    client.SendWrite({.block = BlockId(5), .data = "late"});
+    EXPECT_TRUE(
+        Eventually([&] { return servers_[0]->data_plane().counters().writes.load() == 2; }));
+  }
+  // The client has closed. Now the first operation fails, and the second one's turn comes.
+  fake.reset();
+  EXPECT_TRUE(Eventually(
+      [&] { return servers_[0]->data_plane().counters().connections_open.load() == 0; }));
+  EXPECT_EQ(servers_[0]->store().Stat(BlockId(5)).code(), StatusCode::kNotFound);
+}
+
 }  // namespace
 }  // namespace tercet
