@@ -187,7 +187,7 @@ struct ServerRecord {
   std::string uuid;  // kUuidBytes
   std::string host;
   uint16_t port = 0;
-  uint64_t incarnation = 0;  // of its newest registration
+  uint64_t incarnation = 0;      // of its newest registration
   int64_t registered_at_ns = 0;  // the first time
   std::string version;
 

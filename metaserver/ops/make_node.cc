@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "metaserver/ops/attributes.h"
 #include "metaserver/ops/inodes.h"
 #include "metaserver/ops/mutations.h"
@@ -19,8 +21,13 @@ Status CheckSymlinkTarget(const std::string& target) {
 }
 
 // The verb for the journal's summary; null for a type this program does not know.
-const char* VerbOf(wire::FileType::type type) {
-  switch (type) {
+const char* VerbOf(const wire::FileType::type& type) {
+  // Thrift stores whatever number a peer sent, and to load one that is not in the enum as the enum
+  // would be undefined: its bytes are looked at.
+  int32_t number = 0;
+  static_assert(sizeof(number) == sizeof(type));
+  std::memcpy(&number, &type, sizeof(number));
+  switch (number) {
     case wire::FileType::REGULAR:
       return "mknod regular";
     case wire::FileType::DIRECTORY:

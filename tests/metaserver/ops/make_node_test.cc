@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "tests/metaserver/ops/ops_fixture.h"
 
 namespace tercet {
@@ -70,8 +72,11 @@ TEST_F(MakeNodeTest, RefusesWhatExistsAndUnknownTypes) {
   Create(kRoot, "a");
   EXPECT_CODE(kExists, Do(EvaluateMakeNode, NodeRequest(kRoot, "a", wire::FileType::DIRECTORY)));
   EXPECT_CODE(kExists, Do(EvaluateMakeNode, NodeRequest(kRoot, "..", wire::FileType::DIRECTORY)));
-  EXPECT_CODE(kInvalidArgument,
-              Do(EvaluateMakeNode, NodeRequest(kRoot, "x", static_cast<wire::FileType::type>(8))));
+  for (int32_t number : {0, 8, -1}) {
+    auto request = NodeRequest(kRoot, "x", wire::FileType::FIFO);
+    std::memcpy(&request.type, &number, sizeof(number));  // as a peer may send it
+    EXPECT_CODE(kInvalidArgument, Do(EvaluateMakeNode, request));
+  }
   const int64_t removed = MakeDirectory(kRoot, "d");
   ASSERT_OK(RemoveDirectory(kRoot, "d"));
   EXPECT_CODE(kNotFound, Do(EvaluateMakeNode, NodeRequest(removed, "x", wire::FileType::FIFO)));
