@@ -60,6 +60,8 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
   std::string pattern = testing::TempDir() + "tercet-cluster.XXXXXX";
   if (mkdtemp(pattern.data()) == nullptr) abort();
   directory_ = pattern;
+  // Tests run programs as other users on the mount.
+  std::filesystem::permissions(directory_, std::filesystem::perms(0755));
   mount_ = directory_ + "/mnt";
 }
 

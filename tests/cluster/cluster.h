@@ -20,7 +20,6 @@ ShellResult Shell(const std::string& command, int timeout_seconds = 120);
 
 struct ClusterOptions {
   int chunkservers = 3;
-  std::string mount_options;  // reserved for -o of the mount
 };
 
 /// Lives in a folder of its own, which is removed with it. Not thread-safe.

@@ -32,7 +32,7 @@ class ProgramsTest : public testing::Test {
 
 Cluster* ProgramsTest::cluster_ = nullptr;
 
-constexpr char kMakeTree[] = R"(
+constexpr char kMakeTree[] = R"S(
 python3 - "$LOCAL/tree" <<'P'
 import os, random, sys
 rng = random.Random(7)
@@ -44,19 +44,20 @@ for i in range(1500):
         f.write(rng.randbytes(n))
 os.symlink("m1", f"{sys.argv[1]}/link")
 P
-)";
+)S";
 
 TEST_F(ProgramsTest, TarRoundTrip) {
-  Run(std::string(kMakeTree) + R"(
+  Run(std::string(kMakeTree) + R"S(
 tar -C "$LOCAL" -cf "$LOCAL/t.tar" tree
 tar -xf "$LOCAL/t.tar"
 diff -r --no-dereference "$LOCAL/tree" tree
 cp -a tree copy && diff -r tree copy
 rm -rf copy && test ! -e copy
-)");
+)S");
 }
 
-TEST_F(ProgramsTest, GitCloneAndFsck){Run(std::string(kMakeTree) + R"(
+TEST_F(ProgramsTest, GitCloneAndFsck) {
+  Run(std::string(kMakeTree) + R"S(
 cd "$LOCAL/tree" && git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm one
 cd - >/dev/null
 git clone -q "$LOCAL/tree" repo
@@ -66,7 +67,7 @@ git gc -q && git fsck --full && test -z "$(git status --porcelain)") ");
 }
 
 TEST_F(ProgramsTest, SqliteSurvivesAKillInMidTransaction) {
-  Run(R"(
+  Run(R"S(
 sqlite3 t.db "create table t(a integer primary key, b text)"
 for round in 1 2 3; do
   (for i in $(seq 1 100000); do echo "begin; insert into t(b) values(hex(randomblob(500))); insert into t(b) values('x'); commit;"; done | sqlite3 t.db) &
@@ -79,10 +80,11 @@ for round in 1 2 3; do
   test $(($(sqlite3 t.db 'select count(*) from t') % 2)) = 0
 done
 test "$(sqlite3 t.db 'select count(*) from t')" -gt 0
-)");
+)S");
 }
 
-TEST_F(ProgramsTest, CompileAndRun){Run(R"(
+TEST_F(ProgramsTest, CompileAndRun) {
+  Run(R"S(
 cat > hello.cc <<'C'
 #include <iostream>
 #include <map>
@@ -98,10 +100,10 @@ test "$(build/hello)" = tercet) ");
 }
 
 TEST_F(ProgramsTest, FioVerifiesRandomWritesOfEightJobs) {
-  Run(R"(
+  Run(R"S(
 fio --name=v --directory=. --rw=randrw --bs=4k-64k --size=16M --numjobs=8 --verify=crc32c \
     --verify_fatal=1 --group_reporting --end_fsync=1 --output-format=terse >out
-)");
+)S");
 }
 
 }  // namespace
