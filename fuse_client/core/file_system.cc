@@ -20,6 +20,9 @@ namespace {
 /// caches other attributes.
 constexpr std::chrono::milliseconds kXattrCountMaxAge{1'000};
 
+/// How long a look at the root waits for the cluster before it gets what is known.
+constexpr std::chrono::milliseconds kRootPatience{2'000};
+
 wire::Owner OwnerOf(uint32_t uid, uint32_t gid) {
   wire::Owner owner;
   owner.uid = static_cast<int32_t>(uid);
@@ -42,7 +45,9 @@ FileSystem::~FileSystem() {
 Result<std::unique_ptr<FileSystem>> FileSystem::Mount(FileSystemOptions options) {
   auto context = std::make_shared<ClientContext>(std::move(options));
   RETURN_IF_ERROR(context->Start());
-  return std::unique_ptr<FileSystem>(new FileSystem(std::make_unique<Impl>(std::move(context))));
+  auto impl = std::make_unique<Impl>(std::move(context));
+  RETURN_IF_ERROR(impl->RootAttributes().status());
+  return std::unique_ptr<FileSystem>(new FileSystem(std::move(impl)));
 }
 
 Status FileSystem::Unmount() {
@@ -200,7 +205,30 @@ Status FileSystem::Rename(InodeId parent, const std::string& name, InodeId new_p
 
 // ---- attributes ----
 
+// umount(8) and df(1) look at the mount point first: without the cluster they must not hang, so the
+// root's last known attributes do after a short wait.
+Result<wire::Attributes> FileSystem::Impl::RootAttributes() {
+  RETURN_IF_ERROR(CheckMounted());
+  wire::GetAttributesRequest request;
+  request.inode = ToWire(context->metadata->root());
+  std::optional<std::chrono::milliseconds> limit;
+  {
+    std::lock_guard lock(root_mutex);
+    if (root_attributes) limit = kRootPatience;
+  }
+  auto response =
+      context->metadata->Read("getattr of the root", &Client::GetAttributes, request, limit);
+  std::lock_guard lock(root_mutex);
+  if (response.ok()) {
+    root_attributes = response->attributes;
+  } else if (!root_attributes || response.code() == StatusCode::kCancelled) {
+    return response.status();
+  }
+  return *root_attributes;
+}
+
 Result<wire::Attributes> FileSystem::GetAttributes(InodeId inode) {
+  if (inode == root()) return impl_->RootAttributes();
   wire::GetAttributesRequest request;
   request.inode = ToWire(inode);
   ASSIGN_OR_RETURN(const auto response, impl_->Read("getattr", &Client::GetAttributes, request));

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "common/base/ids.h"
@@ -76,9 +79,13 @@ struct FileSystem::Impl {
     return context->Merge(response->attributes, true);
   }
   Result<OpenResult> OpenTruncated(InodeUse use, bool writable);
+  Result<wire::Attributes> RootAttributes();
 
   const std::shared_ptr<ClientContext> context;
   std::atomic<bool> unmounted{false};
+
+  std::mutex root_mutex;
+  std::optional<wire::Attributes> root_attributes;  // guarded by root_mutex: as last seen
 };
 
 }  // namespace tercet

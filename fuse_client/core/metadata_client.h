@@ -67,12 +67,12 @@ class MetadataClient {
                                                       OrphanKeeper* orphans);
   ~MetadataClient();
 
-  /// A read. `what` names it in errors and logs.
+  /// A read. `what` names it in errors and logs. `limit`: as for Mutate.
   template <typename Response, typename Request>
-  Result<Response> Read(const char* what, Method<Response, Request> method,
-                        const Request& request) {
+  Result<Response> Read(const char* what, Method<Response, Request> method, const Request& request,
+                        std::optional<std::chrono::milliseconds> limit = std::nullopt) {
     Response response;
-    RETURN_IF_ERROR(Call(what, method, request, &response, Limit()));
+    RETURN_IF_ERROR(Call(what, method, request, &response, limit ? limit : Limit()));
     return response;
   }
 

@@ -63,7 +63,8 @@ cd - >/dev/null
 git clone -q "$LOCAL/tree" repo
 git -C repo fsck --full --strict
 cd repo && echo more >> m1/new && git add -A && git -c user.name=t -c user.email=t@t commit -qm two
-git gc -q && git fsck --full && test -z "$(git status --porcelain)") ");
+git gc -q && git fsck --full && test -z "$(git status --porcelain)"
+)S");
 }
 
 TEST_F(ProgramsTest, SqliteSurvivesAKillInMidTransaction) {
@@ -76,7 +77,7 @@ for round in 1 2 3; do
   pkill -9 -f "sqlite3 t.db" || true
   wait $pid 2>/dev/null || true
   test "$(sqlite3 t.db 'pragma integrity_check')" = ok
-#Both inserts of a transaction or none.
+  # Both inserts of a transaction or none.
   test $(($(sqlite3 t.db 'select count(*) from t') % 2)) = 0
 done
 test "$(sqlite3 t.db 'select count(*) from t')" -gt 0
@@ -96,7 +97,8 @@ project(hello CXX)
 add_executable(hello hello.cc)
 C
 cmake -B build -S . >/dev/null && cmake --build build >/dev/null
-test "$(build/hello)" = tercet) ");
+test "$(build/hello)" = tercet
+)S");
 }
 
 TEST_F(ProgramsTest, FioVerifiesRandomWritesOfEightJobs) {
