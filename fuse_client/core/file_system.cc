@@ -20,9 +20,6 @@ namespace {
 /// caches other attributes.
 constexpr std::chrono::milliseconds kXattrCountMaxAge{1'000};
 
-/// How long a look at the root waits for the cluster before it gets what is known.
-constexpr std::chrono::milliseconds kRootPatience{2'000};
-
 wire::Owner OwnerOf(uint32_t uid, uint32_t gid) {
   wire::Owner owner;
   owner.uid = static_cast<int32_t>(uid);
@@ -46,7 +43,9 @@ Result<std::unique_ptr<FileSystem>> FileSystem::Mount(FileSystemOptions options)
   auto context = std::make_shared<ClientContext>(std::move(options));
   RETURN_IF_ERROR(context->Start());
   auto impl = std::make_unique<Impl>(std::move(context));
+  // From now on there are last answers to fall back on.
   RETURN_IF_ERROR(impl->RootAttributes().status());
+  RETURN_IF_ERROR(impl->Space().status());
   return std::unique_ptr<FileSystem>(new FileSystem(std::move(impl)));
 }
 
@@ -205,30 +204,21 @@ Status FileSystem::Rename(InodeId parent, const std::string& name, InodeId new_p
 
 // ---- attributes ----
 
-// umount(8) and df(1) look at the mount point first: without the cluster they must not hang, so the
-// root's last known attributes do after a short wait.
-Result<wire::Attributes> FileSystem::Impl::RootAttributes() {
-  RETURN_IF_ERROR(CheckMounted());
+Result<wire::GetAttributesResponse> FileSystem::Impl::RootAttributes() {
   wire::GetAttributesRequest request;
   request.inode = ToWire(context->metadata->root());
-  std::optional<std::chrono::milliseconds> limit;
-  {
-    std::lock_guard lock(root_mutex);
-    if (root_attributes) limit = kRootPatience;
-  }
-  auto response =
-      context->metadata->Read("getattr of the root", &Client::GetAttributes, request, limit);
-  std::lock_guard lock(root_mutex);
-  if (response.ok()) {
-    root_attributes = response->attributes;
-  } else if (!root_attributes || response.code() == StatusCode::kCancelled) {
-    return response.status();
-  }
-  return *root_attributes;
+  return ReadPatiently("getattr of the root", &Client::GetAttributes, request, &root_attributes);
+}
+
+Result<wire::StatFileSystemResponse> FileSystem::Impl::Space() {
+  return ReadPatiently("statfs", &Client::StatFileSystem, wire::StatFileSystemRequest(), &space);
 }
 
 Result<wire::Attributes> FileSystem::GetAttributes(InodeId inode) {
-  if (inode == root()) return impl_->RootAttributes();
+  if (inode == root()) {
+    ASSIGN_OR_RETURN(const auto response, impl_->RootAttributes());
+    return response.attributes;
+  }
   wire::GetAttributesRequest request;
   request.inode = ToWire(inode);
   ASSIGN_OR_RETURN(const auto response, impl_->Read("getattr", &Client::GetAttributes, request));
@@ -307,8 +297,7 @@ Status FileSystem::RemoveXattr(InodeId inode, const std::string& name) {
 }
 
 Result<FileSystemSpace> FileSystem::StatFileSystem() {
-  ASSIGN_OR_RETURN(const auto response,
-                   impl_->Read("statfs", &Client::StatFileSystem, wire::StatFileSystemRequest()));
+  ASSIGN_OR_RETURN(const auto response, impl_->Space());
   FileSystemSpace space;
   space.total_bytes = static_cast<uint64_t>(response.total_bytes);
   space.available_bytes = static_cast<uint64_t>(response.available_bytes);

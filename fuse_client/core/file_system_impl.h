@@ -47,6 +47,8 @@ class InodeUse {
 };
 
 struct FileSystem::Impl {
+  static constexpr std::chrono::milliseconds kRootPatience{2'000};
+
   explicit Impl(std::shared_ptr<ClientContext> shared) : context(std::move(shared)) {}
 
   template <typename Response, typename Request>
@@ -79,13 +81,41 @@ struct FileSystem::Impl {
     return context->Merge(response->attributes, true);
   }
   Result<OpenResult> OpenTruncated(InodeUse use, bool writable);
-  Result<wire::Attributes> RootAttributes();
+
+  /// The newest answer to a question that does not wait long for the cluster.
+  template <typename Response>
+  struct LastAnswer {
+    std::mutex mutex;
+    std::optional<Response> response;  // guarded by mutex
+  };
+  /// umount(8) and df(1) look at the root and its space first: without the cluster they must not
+  /// hang, so after kRootPatience the last answer does.
+  template <typename Response, typename Request>
+  Result<Response> ReadPatiently(const char* what, MetadataClient::Method<Response, Request> method,
+                                 const Request& request, LastAnswer<Response>* last) {
+    RETURN_IF_ERROR(CheckMounted());
+    std::optional<std::chrono::milliseconds> limit;
+    {
+      std::lock_guard lock(last->mutex);
+      if (last->response) limit = kRootPatience;
+    }
+    auto response = context->metadata->Read(what, method, request, limit);
+    std::lock_guard lock(last->mutex);
+    if (response.ok()) {
+      last->response = *response;
+    } else if (!last->response || response.code() == StatusCode::kCancelled) {
+      return response.status();
+    }
+    return *last->response;
+  }
+  Result<wire::GetAttributesResponse> RootAttributes();
+  Result<wire::StatFileSystemResponse> Space();
 
   const std::shared_ptr<ClientContext> context;
   std::atomic<bool> unmounted{false};
 
-  std::mutex root_mutex;
-  std::optional<wire::Attributes> root_attributes;  // guarded by root_mutex: as last seen
+  LastAnswer<wire::GetAttributesResponse> root_attributes;
+  LastAnswer<wire::StatFileSystemResponse> space;
 };
 
 }  // namespace tercet
