@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "common/rpc/thrift_client.h"
+#include "common/rpc/wire_status.h"
 
 namespace tercet {
 
@@ -36,7 +37,7 @@ Result<Response> AdminClient::Call(
     if (!last.ok()) continue;
     const wire::ReplyInfo& info = response.info;
     if (info.status.code == 0) return response;
-    last = Status(static_cast<StatusCode>(info.status.code), info.status.message);
+    last = FromWire(info.status);
     if (last.code() != StatusCode::kNotActive && last.code() != StatusCode::kUnavailable) {
       return last;
     }

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "chunkserver/replication/server_connection.h"
-#include "chunkserver/replication/wire_status.h"
+#include "common/rpc/wire_status.h"
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
 #include "common/env/clock.h"

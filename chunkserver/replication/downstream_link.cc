@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "chunkserver/replication/data_plane_server.h"
-#include "chunkserver/replication/wire_status.h"
+#include "common/rpc/wire_status.h"
 #include "common/log/log.h"
 #include "common/rpc/frame.h"
 #include "tercet_thrift/data_plane_types.h"

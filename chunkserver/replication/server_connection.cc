@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "chunkserver/replication/wire_status.h"
+#include "common/rpc/wire_status.h"
 #include "common/env/clock.h"
 #include "common/log/log.h"
 

@@ -1,6 +1,7 @@
 #include "chunkserver/service/registry_link.h"
 
 #include "common/log/log.h"
+#include "common/rpc/wire_status.h"
 
 namespace tercet {
 namespace {
@@ -10,11 +11,6 @@ constexpr const char* kServiceName = "registry";
 constexpr size_t kMaxIdleConnections = 4;
 
 }  // namespace
-
-Status StatusFromReply(const wire::ReplyInfo& info) {
-  if (info.status.code == 0) return Status::Ok();
-  return Status(static_cast<StatusCode>(info.status.code), info.status.message);
-}
 
 RegistryLink::RegistryLink(std::vector<HostPort> metaservers, std::chrono::milliseconds timeout)
     : timeout_(timeout) {
@@ -71,7 +67,7 @@ Status RegistryLink::CallActive(const Function& call) {
     const wire::ReplyInfo* info = nullptr;
     Status sent = pool->Call(timeout_, [&](Client& client) { info = call(client); });
     if (sent.ok()) {
-      Status answer = StatusFromReply(*info);
+      Status answer = FromWire(info->status);
       if (answer.code() != StatusCode::kNotActive) return answer;
       last = answer.WithContext("metaserver " + pool->peer().ToString());
       MoveOn(position, info->__isset.active_hint ? info->active_hint : std::string());

@@ -56,7 +56,4 @@ class RegistryLink {
   size_t active_ = 0;                         // guarded by mutex_
 };
 
-/// The Status that a reply carries.
-Status StatusFromReply(const wire::ReplyInfo& info);
-
 }  // namespace tercet

@@ -17,11 +17,6 @@ constexpr int kMaxHintsInARow = 3;
 
 }  // namespace
 
-Status StatusFromWire(const wire::WireStatus& status) {
-  if (status.code == 0) return Status::Ok();
-  return Status(static_cast<StatusCode>(status.code), status.message);
-}
-
 struct MetaserverGroup::CallState {
   Clock::time_point start;
   std::optional<Clock::time_point> end;
@@ -59,7 +54,7 @@ Status MetaserverGroup::Call(const char* what, const Attempt& attempt,
     const Status transport = attempt(*pool, timeout, &info);
     if (!Classify(transport, info, position, &state)) {
       NoteAnswered();
-      return StatusFromWire(info.status);
+      return FromWire(info.status);
     }
     retry_count_.fetch_add(1, std::memory_order_relaxed);
     if (state.retry_at_once) continue;
@@ -81,7 +76,7 @@ bool MetaserverGroup::Classify(const Status& transport, const wire::ReplyInfo& i
     MoveOn(position);
     return true;
   }
-  const Status status = StatusFromWire(info.status);
+  const Status status = FromWire(info.status);
   switch (status.code()) {
     case StatusCode::kNotActive:
       state->failure =

@@ -20,6 +20,7 @@
 #include "common/base/status.h"
 #include "common/rpc/host_port.h"
 #include "common/rpc/thrift_client.h"
+#include "common/rpc/wire_status.h"
 #include "tercet_thrift/MetadataService.h"
 
 namespace tercet {
@@ -67,8 +68,5 @@ class MetaserverGroup {
   size_t active_ = 0;
   bool interrupted_ = false;
 };
-
-/// The Status that a reply carries.
-Status StatusFromWire(const wire::WireStatus& status);
 
 }  // namespace tercet

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -55,6 +56,8 @@ std::vector<std::string> SessionArguments(const MountOptions& options) {
                      ",subtype=tercet,default_permissions";
   if (options.allow_other) list += ",allow_other";
   if (options.read_only) list += ",ro";
+  // As on a local file system; libfuse would switch them off. Later options win.
+  if (geteuid() == 0) list += ",dev,suid";
   for (const std::string& option : options.kernel_options) list += "," + option;
   return {"tercet-mount", "-o", list};
 }

@@ -226,7 +226,7 @@ BlockReader::Outcome BlockReader::Exchange(FrameConnection& connection, const Bl
   if (Status decoded = DecodeFrameHeader(header, &response); !decoded.ok()) {
     return {.status = decoded.WithContext(connection.peer_name())};
   }
-  if (Status status = block_io::StatusOf(response.status); !status.ok()) {
+  if (Status status = FromWire(response.status); !status.ok()) {
     const bool usable = connection.SkipPayload(answer->payload_bytes).ok();
     return {.status = std::move(status), .connection_usable = usable};
   }

@@ -118,7 +118,7 @@ Result<uint64_t> ChainWriter::ReceiveResponse(uint8_t kind) {
   if (Status decoded = DecodeFrameHeader(response_bytes_, &response); !decoded.ok()) {
     return Fail(std::move(decoded), ServerId());
   }
-  if (Status status = block_io::StatusOf(response.status); !status.ok()) {
+  if (Status status = FromWire(response.status); !status.ok()) {
     const ServerId culprit(static_cast<uint32_t>(response.failed_server_id));
     return Fail(std::move(status), culprit == ServerId() ? target_.chain.front().server : culprit);
   }

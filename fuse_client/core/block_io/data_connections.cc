@@ -62,7 +62,7 @@ Status DataConnections::Greet(FrameConnection& connection, const ReplicaAddress&
   }
   wire::HelloResponseHeader response;
   RETURN_IF_ERROR(DecodeFrameHeader(header, &response));
-  RETURN_IF_ERROR(block_io::StatusOf(response.status).WithContext(connection.peer_name()));
+  RETURN_IF_ERROR(FromWire(response.status).WithContext(connection.peer_name()));
   if (response.server_id != hello.server_id) {
     return Status(StatusCode::kUnavailable, connection.peer_name() + " is chunk server " +
                                                 std::to_string(response.server_id) + ", not " +

@@ -1,17 +1,11 @@
 // Conversions between the data plane's Thrift types and ours.
 #pragma once
 
-#include "common/base/status.h"
+#include "common/rpc/wire_status.h"
 #include "fuse_client/core/block_io/block_target.h"
 #include "tercet_thrift/data_plane_types.h"
 
 namespace tercet::block_io {
-
-/// The status in a server's answer.
-inline Status StatusOf(const wire::WireStatus& status) {
-  if (status.code == static_cast<int32_t>(StatusCode::kOk)) return Status::Ok();
-  return Status(static_cast<StatusCode>(status.code), status.message);
-}
 
 /// The servers behind the head, as the head's requests name them.
 inline std::vector<wire::ChainHop> DownstreamOf(const BlockTarget& target) {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "chunkserver/replication/data_plane_server.h"
-#include "chunkserver/replication/wire_status.h"
+#include "common/rpc/wire_status.h"
 #include "chunkserver/store/block_store.h"
 #include "common/base/ids.h"
 #include "common/base/status.h"

@@ -1,4 +1,4 @@
-// Outcomes in the headers of frames.
+// Outcomes as they travel: in the headers of frames and in the replies of metaservers.
 #pragma once
 
 #include <string>
