@@ -146,7 +146,17 @@ Status DevCluster::StartRole(DevRole role, const Progress& progress) {
     if (id && StateOf(*id) == ProcessState::kPaused) {
       progress(node.name + " is paused: it goes on");
       RETURN_IF_ERROR(SendSignal(*id, SIGCONT));
-    } else if (!id) {
+    }
+    if (id && role == DevRole::kMount && !IsMounted(node.mount_point)) {
+      // Somebody unmounted it: the process is on its way out and must not be taken for the mount.
+      progress("waiting for the earlier " + node.name + " to end");
+      WaitFor(
+          kStartTimeout,
+          [&] { return StateOf(*id) == ProcessState::kGone || IsMounted(node.mount_point); },
+          kReadyInterval);
+      id = ProcessOf(node);
+    }
+    if (!id) {
       progress("starting " + node.name + " (" + node.Where() + ")");
       RETURN_IF_ERROR(Spawn(node));
     }

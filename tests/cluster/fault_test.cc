@@ -185,6 +185,9 @@ TEST_F(FaultTest, UnmountWorksWithoutTheCluster) {
     ASSERT_TRUE(cluster_.Kill(node["name"]));
   }
   EXPECT_TRUE(Shell("umount " + cluster_.mount(), 30).ok());
+  // At once, while the mount's process is still ending.
+  ASSERT_TRUE(cluster_.Up());
+  EXPECT_EQ(ReadUncached("f"), Pattern(1000, 1));
 }
 
 }  // namespace
