@@ -12,7 +12,7 @@ namespace {
 
 /// More slots than a mount has threads are of no use.
 constexpr int kMaxSlots = 256;
-constexpr size_t kMaxReleasedPerRenewal = 1'000;
+constexpr size_t kMaxReleasedPerRenewal = 10'000;
 constexpr std::chrono::milliseconds kLongestRenewInterval{5'000};
 constexpr std::chrono::milliseconds kShortestRenewInterval{20};
 constexpr std::chrono::milliseconds kCloseLimit{2'000};
@@ -106,7 +106,10 @@ Status MetadataClient::Renew() {
     orphans_->PutBackReleased(request.released);
     return status;
   }
-  if (!response.condemned.empty() && orphans_->Condemn(response.condemned) > 0) RenewSoon();
+  const bool news = !response.condemned.empty() && orphans_->Condemn(response.condemned) > 0;
+  // Who told something is asked about more: after a large `rm -rf` space must not wait for the
+  // usual interval.
+  if (news || !request.released.empty()) RenewSoon();
   return Status::Ok();
 }
 
