@@ -313,4 +313,15 @@ Result<int64_t> ResolveDirectory(MetadataClient& client, const std::string& path
   return inode;
 }
 
+int ReportBench(const Status& status, const std::vector<BenchResult>& results, bool json,
+                nlohmann::json settings) {
+  if (json) {
+    settings["results"] = ResultsJson(results);
+    fmt::print("{}\n", settings.dump(2));
+  } else if (!results.empty()) {
+    fmt::print("{}", ResultsText(results));
+  }
+  return ExitStatus(status);
+}
+
 }  // namespace tercet

@@ -53,6 +53,10 @@ struct BenchResult {
 
 nlohmann::json ResultsJson(const std::vector<BenchResult>& results);
 std::string ResultsText(const std::vector<BenchResult>& results);
+/// The end of a benchmark: prints what was measured, also before a failure, as text or as
+/// `settings` with the results added, then the error if there is one. Returns the exit status.
+int ReportBench(const Status& status, const std::vector<BenchResult>& results, bool json,
+                nlohmann::json settings);
 
 /// Writes to standard error how far a phase is, once it takes more than two seconds: each second on
 /// a terminal, else every ten. Quiet when `enabled` is false.

@@ -365,19 +365,12 @@ int RunDataBench(const DataBenchOptions& options) {
   }
   DataBench bench(options, std::move(ops).value());
   const Status status = bench.Run(*metaservers);
-  // What was measured before a failure is worth showing.
-  if (options.json) {
-    const nlohmann::json out = {{"bench", "data"},
-                                {"files", options.files},
-                                {"threads", options.threads},
-                                {"io_bytes", options.io_size},
-                                {"sync", options.sync},
-                                {"results", ResultsJson(bench.results())}};
-    fmt::print("{}\n", out.dump(2));
-  } else if (!bench.results().empty()) {
-    fmt::print("{}", ResultsText(bench.results()));
-  }
-  return ExitStatus(status);
+  return ReportBench(status, bench.results(), options.json,
+                     {{"bench", "data"},
+                      {"files", options.files},
+                      {"threads", options.threads},
+                      {"io_bytes", options.io_size},
+                      {"sync", options.sync}});
 }
 
 }  // namespace

@@ -373,19 +373,12 @@ int RunMetaBench(MetaBenchOptions options) {
   }
   MetaBench bench(options, std::move(ops).value());
   const Status status = bench.Run(*metaservers);
-  // What was measured before a failure is worth showing.
-  if (options.json) {
-    const nlohmann::json out = {{"bench", "meta"},
-                                {"files", options.files},
-                                {"threads", options.threads},
-                                {"sessions", options.sessions},
-                                {"directories", options.directories},
-                                {"results", ResultsJson(bench.results())}};
-    fmt::print("{}\n", out.dump(2));
-  } else if (!bench.results().empty()) {
-    fmt::print("{}", ResultsText(bench.results()));
-  }
-  return ExitStatus(status);
+  return ReportBench(status, bench.results(), options.json,
+                     {{"bench", "meta"},
+                      {"files", options.files},
+                      {"threads", options.threads},
+                      {"sessions", options.sessions},
+                      {"directories", options.directories}});
 }
 
 }  // namespace
