@@ -118,7 +118,6 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Create(const MountOptions& opt
   impl.mount_point = options.mount_point;
   impl.file_system = file_system;
   impl.context.file_system = file_system;
-  impl.context.writable = !options.read_only;
   impl.context.attr_timeout_seconds = options.attr_timeout.count() / 1e3;
   impl.context.entry_timeout_seconds = options.entry_timeout.count() / 1e3;
 

@@ -33,7 +33,6 @@ struct MountContext {
   fuse_session* session = nullptr;    // set before the first request
   double attr_timeout_seconds = 1;
   double entry_timeout_seconds = 1;
-  bool writable = true;
   PageCacheVersions page_cache_versions;
 };
 

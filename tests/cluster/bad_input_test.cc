@@ -12,16 +12,8 @@ int Lines(const std::string& text) {
   return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }
 
-class BadInputTest : public testing::Test {
+class BadInputTest : public SharedClusterTest {
  protected:
-  static void SetUpTestSuite() {
-    cluster_ = new Cluster;
-    ASSERT_TRUE(cluster_->Up());
-  }
-  static void TearDownTestSuite() {
-    delete cluster_;
-    cluster_ = nullptr;
-  }
   void SetUp() override {
     std::string pattern = testing::TempDir() + "bad_input.XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
@@ -43,11 +35,8 @@ class BadInputTest : public testing::Test {
     return path;
   }
 
-  static Cluster* cluster_;
   std::string directory_;
 };
-
-Cluster* BadInputTest::cluster_ = nullptr;
 
 TEST_F(BadInputTest, MountPointsThatCannotBe) {
   const std::string meta = cluster_->meta_address();

@@ -108,6 +108,18 @@ bool Cluster::KillAll() {
   return all;
 }
 
+Cluster* SharedClusterTest::cluster_ = nullptr;
+
+void SharedClusterTest::SetUpTestSuite() {
+  cluster_ = new Cluster;
+  ASSERT_TRUE(cluster_->Up());
+}
+
+void SharedClusterTest::TearDownTestSuite() {
+  delete cluster_;
+  cluster_ = nullptr;
+}
+
 ShellResult Cluster::Tercet(const std::string& arguments, int timeout_seconds) {
   return Shell("TERCET_META=" + meta_address() + " " + Binary("tercet") + " " + arguments,
                timeout_seconds);

@@ -2,6 +2,8 @@
 // developer would.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -54,6 +56,16 @@ class Cluster {
   const ClusterOptions options_;
   std::string directory_;
   std::string mount_;
+};
+
+/// For suites whose tests can share one cluster: it is started before the first and stopped after
+/// the last.
+class SharedClusterTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite();
+  static void TearDownTestSuite();
+
+  static Cluster* cluster_;  // one suite at a time
 };
 
 /// The path of a built program.

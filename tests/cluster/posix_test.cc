@@ -18,16 +18,8 @@
 namespace tercet {
 namespace {
 
-class PosixTest : public testing::Test {
+class PosixTest : public SharedClusterTest {
  protected:
-  static void SetUpTestSuite() {
-    cluster_ = new Cluster;
-    ASSERT_TRUE(cluster_->Up());
-  }
-  static void TearDownTestSuite() {
-    delete cluster_;
-    cluster_ = nullptr;
-  }
   void SetUp() override {
     root_ = cluster_->mount() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
     ASSERT_EQ(mkdir(root_.c_str(), 0755), 0) << strerror(errno);
@@ -39,11 +31,8 @@ class PosixTest : public testing::Test {
     return result;
   }
 
-  static Cluster* cluster_;
   std::string root_;
 };
-
-Cluster* PosixTest::cluster_ = nullptr;
 
 TEST_F(PosixTest, CreateIsExclusiveWhenAsked) {
   const int first = open(Path("f").c_str(), O_CREAT | O_EXCL | O_RDWR, 0640);

@@ -6,16 +6,8 @@
 namespace tercet {
 namespace {
 
-class ProgramsTest : public testing::Test {
+class ProgramsTest : public SharedClusterTest {
  protected:
-  static void SetUpTestSuite() {
-    cluster_ = new Cluster;
-    ASSERT_TRUE(cluster_->Up());
-  }
-  static void TearDownTestSuite() {
-    delete cluster_;
-    cluster_ = nullptr;
-  }
   // Runs the script in a fresh folder on the mount; $LOCAL is a fresh folder that is not.
   void Run(const std::string& script, int timeout_seconds = 300) {
     const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
@@ -26,11 +18,7 @@ class ProgramsTest : public testing::Test {
               timeout_seconds);
     EXPECT_TRUE(result.ok()) << "status " << result.status << "\n" << result.output;
   }
-
-  static Cluster* cluster_;
 };
-
-Cluster* ProgramsTest::cluster_ = nullptr;
 
 constexpr char kMakeTree[] = R"S(
 python3 - "$LOCAL/tree" <<'P'
