@@ -74,7 +74,139 @@ struct GetFileInfoResponse {
   6: bool more = false,
 }
 
+/** A member of the metadata group, as the answering one sees it. */
+struct GroupMember {
+  1: i32 member_id = 0,
+  2: string address,
+  3: bool witness = false,
+  /** False: it is being caught up and does not count in votes. */
+  4: bool voter = false,
+  // What follows is known of itself by each member, and of the others by the leader.
+  /** "active", "standby", "witness", "leader" (leads, but does not serve yet), "candidate", "unknown". */
+  5: string role,
+  6: i64 epoch = 0,
+  /** The newest record that is durable there (and known to agree). */
+  7: i64 journal_index = 0,
+  8: i64 applied_index = 0,
+  /** Since the leader heard of it; 0 for the leader; -1: not in this epoch. */
+  9: i64 last_contact_ms = -1,
+  /** Its wall clock minus the leader's. */
+  10: i64 clock_skew_ms = 0,
+  /** It has no namespace (yet): "fetching", with how many rows it has; else empty. */
+  11: string state_note,
+  12: bool short_of_space = false,
+  /** It lost records it had acknowledged: remove it and add it anew. */
+  13: bool amnesia = false,
+}
+/** Answered by every member, whatever its role; `info` is kOk also from a standby. */
+struct GetGroupStatusRequest {}
+struct GetGroupStatusResponse {
+  1: common.ReplyInfo info,
+  2: binary cluster_id,
+  3: i64 group_id = 0,
+  /** Who answers. */
+  4: i32 member_id = 0,
+  /** 0: none is known. */
+  5: i32 leader_id = 0,
+  6: list<GroupMember> members,
+  7: i64 commit_index = 0,
+  8: i64 first_index = 0,
+  9: i64 last_index = 0,
+  /** What is left of the active's lease; -1 when the answering member has none. */
+  10: i64 lease_ms = -1,
+  11: i64 election_timeout_ms = 0,
+  12: string version,
+  13: bool transferring = false,
+}
+
+struct AddMemberRequest {
+  /** "HOST:PORT" of a metaserver that was started with group.join. */
+  1: string address,
+  2: bool witness = false,
+}
+struct AddMemberResponse {
+  1: common.ReplyInfo info,
+  /** It becomes a voter by itself when it has caught up: see GetGroupStatus. */
+  2: i32 member_id = 0,
+}
+/** By id or, for 0, by address. */
+struct RemoveMemberRequest {
+  1: i32 member_id = 0,
+  2: string address,
+  /** Also when the remaining ones that answer are no majority. */
+  3: bool force = false,
+}
+struct RemoveMemberResponse {
+  1: common.ReplyInfo info,
+}
+struct PromoteWitnessRequest {
+  1: i32 member_id = 0,
+  2: string address,
+}
+struct PromoteWitnessResponse {
+  1: common.ReplyInfo info,
+}
+/** Hands the active role over; answered when it has begun. 0: to the best standby. */
+struct TransferActiveRequest {
+  1: i32 member_id = 0,
+}
+struct TransferActiveResponse {
+  1: common.ReplyInfo info,
+  2: i32 target_id = 0,
+}
+
+/** The committed state at one moment, held for some time, to be read row by row: for backups, dumps
+ *  and for members that lack the state. Answered by every metaserver that has the state. */
+struct OpenStateSnapshotRequest {
+  /** Refused with kFailedPrecondition by others than the active. */
+  1: bool from_active = false,
+}
+struct OpenStateSnapshotResponse {
+  1: common.ReplyInfo info,
+  /** Forgotten a minute after its last use: kNotFound then. */
+  2: i64 snapshot_id = 0,
+  3: binary cluster_id,
+  4: i64 group_id = 0,
+  /** The state includes the journal up to here. */
+  5: i64 index = 0,
+  6: i64 epoch = 0,
+  /** The group's membership as of `index` and the index of its record. */
+  7: binary membership,
+  8: i64 membership_index = 0,
+  /** Roughly, for progress. */
+  9: i64 row_count = 0,
+}
+struct ReadStateSnapshotRequest {
+  1: i64 snapshot_id = 0,
+  /** Rows behind this key; empty: from the first. */
+  2: binary after_key,
+  3: i32 max_bytes = 1048576,
+}
+struct ReadStateSnapshotResponse {
+  1: common.ReplyInfo info,
+  /** Of each row: varint length and key, varint length and value. */
+  2: binary rows,
+  3: i32 rows_crc32c = 0,
+  /** The last of the rows' keys. */
+  4: binary last_key,
+  5: bool end = false,
+}
+struct CloseStateSnapshotRequest {
+  1: i64 snapshot_id = 0,
+}
+struct CloseStateSnapshotResponse {
+  1: common.ReplyInfo info,
+}
+
 service AdminService {
   GetStatusResponse GetStatus(1: GetStatusRequest request),
   GetFileInfoResponse GetFileInfo(1: GetFileInfoRequest request),
+  GetGroupStatusResponse GetGroupStatus(1: GetGroupStatusRequest request),
+  AddMemberResponse AddMember(1: AddMemberRequest request),
+  RemoveMemberResponse RemoveMember(1: RemoveMemberRequest request),
+  PromoteWitnessResponse PromoteWitness(1: PromoteWitnessRequest request),
+  TransferActiveResponse TransferActive(1: TransferActiveRequest request),
+  OpenStateSnapshotResponse OpenStateSnapshot(1: OpenStateSnapshotRequest request),
+  ReadStateSnapshotResponse ReadStateSnapshot(1: ReadStateSnapshotRequest request),
+  CloseStateSnapshotResponse CloseStateSnapshot(1: CloseStateSnapshotRequest request),
 }

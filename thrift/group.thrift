@@ -1,85 +1,108 @@
-// Metaserver to metaserver: the Raft messages of the metadata group, served under the multiplexed name
-// "group". Source of the algorithm: D. Ongaro, "Consensus: Bridging Theory and Practice" (2014).
+// Metaserver to metaserver: what the members of a metadata group say to each other. Served under the
+// multiplexed name "group". Source of the algorithm: D. Ongaro, "Consensus: Bridging Theory and
+// Practice" (2014). The meaning of the fields: metaserver/raft/raft_messages.h.
 namespace cpp tercet.wire
 
 include "common.thrift"
 
-/** One record of the journal; `payload` is what metaserver/journal/format.md calls the record body. */
+/** One record of the journal; kind and payload as metaserver/journal/format.md says. */
 struct JournalEntry {
   1: i64 index = 0,
   2: i64 epoch = 0,
   3: binary payload,
+  4: i32 kind = 1,
 }
 
-struct RequestVoteRequest {
-  1: binary cluster_id,
-  2: i32 candidate_id = 0,
-  3: i64 epoch = 0,
-  4: i64 last_index = 0,
-  5: i64 last_epoch = 0,
-  /** Asks whether a vote would be won, without taking part in a new epoch. */
-  6: bool pre_vote = false,
-  /** Set by a leader that hands over: voters skip the wait for its lease. */
-  7: bool leadership_transfer = false,
+struct VoteRequestBody {
+  1: i64 last_index = 0,
+  2: i64 last_epoch = 0,
+  3: bool pre_vote = false,
+  4: bool transfer = false,
 }
-struct RequestVoteResponse {
-  1: common.WireStatus status,
-  2: i64 epoch = 0,
-  3: bool granted = false,
+struct VoteResponseBody {
+  1: bool granted = false,
+  2: bool pre_vote = false,
+  3: bool unknown_member = false,
+  4: bool log_is_newer = false,
 }
-
-struct AppendEntriesRequest {
-  1: binary cluster_id,
-  2: i32 leader_id = 0,
-  3: i64 epoch = 0,
-  4: i64 previous_index = 0,
-  5: i64 previous_epoch = 0,
-  6: list<JournalEntry> entries,
-  7: i64 commit_index = 0,
+struct AppendRequestBody {
+  1: i64 previous_index = 0,
+  2: i64 previous_epoch = 0,
+  3: list<JournalEntry> entries,
+  4: i64 commit_index = 0,
+  5: i64 sent_ns = 0,
+  6: i64 wall_ns = 0,
 }
-struct AppendEntriesResponse {
-  1: common.WireStatus status,
-  2: i64 epoch = 0,
-  3: bool accepted = false,
-  /** Accepted: the highest index now on disk. Refused: where the leader should look next. */
-  4: i64 match_index = 0,
+struct AppendResponseBody {
+  1: bool accepted = false,
+  2: i64 match_index = 0,
+  3: i64 hint_index = 0,
+  4: i64 hint_epoch = 0,
+  5: i64 durable_index = 0,
+  6: i64 echoed_sent_ns = 0,
+  7: i64 wall_ns = 0,
+  8: i64 applied_index = 0,
+  9: bool lacks_state = false,
+  10: bool short_of_space = false,
 }
-
-/** A piece of a snapshot: rows of the state in key order. */
-struct InstallSnapshotRequest {
-  1: binary cluster_id,
-  2: i32 leader_id = 0,
-  3: i64 epoch = 0,
-  /** The state includes the journal up to here. */
-  4: i64 snapshot_index = 0,
-  5: i64 snapshot_epoch = 0,
-  /** The last key of the piece before; empty for the first. Lets a cut transfer go on. */
-  6: binary after_key,
-  /** Length-prefixed key, length-prefixed value, and so on. */
-  7: binary rows,
-  8: i32 rows_crc32c = 0,
-  9: bool last = false,
+struct StateOfferBody {
+  1: i64 base_index = 0,
+  2: i64 base_epoch = 0,
+  /** metaserver/raft/format.md */
+  3: binary membership,
 }
-struct InstallSnapshotResponse {
-  1: common.WireStatus status,
-  2: i64 epoch = 0,
-  /** The receiver has everything up to this key. */
-  3: binary received_key,
+struct TimeoutNowBody {}
+struct AmnesiaNoticeBody {
+  1: i64 acknowledged = 0,
 }
 
-struct TimeoutNowRequest {
-  1: binary cluster_id,
-  2: i32 leader_id = 0,
-  3: i64 epoch = 0,
+/** Exactly one of the bodies is there. */
+struct GroupMessage {
+  /** Random, of this life of the group: a restored group has a new one. Others' messages are dropped. */
+  1: i64 group_id = 0,
+  2: i32 from_member = 0,
+  3: i32 to_member = 0,
+  4: i64 epoch = 0,
+  5: optional VoteRequestBody vote_request,
+  6: optional VoteResponseBody vote_response,
+  7: optional AppendRequestBody append_request,
+  8: optional AppendResponseBody append_response,
+  9: optional StateOfferBody state_offer,
+  10: optional TimeoutNowBody timeout_now,
+  11: optional AmnesiaNoticeBody amnesia_notice,
 }
-struct TimeoutNowResponse {
+
+/** Asked first on each new connection, so that a wrong peer is named in both logs. */
+struct HelloRequest {
+  1: binary cluster_id,
+  2: i64 group_id = 0,
+  3: i32 from_member = 0,
+  4: i32 to_member = 0,
+  5: string from_address,
+  6: string version,
+}
+struct HelloResponse {
+  /** kWrongCluster, kFailedPrecondition (another member or group lives here, or none yet). */
   1: common.WireStatus status,
-  2: i64 epoch = 0,
+}
+
+/** To a metaserver or witness whose folder is empty: it becomes a member. A retry with the same ids is fine. */
+struct JoinRequest {
+  1: binary cluster_id,
+  2: i64 group_id = 0,
+  3: i32 member_id = 0,
+  4: bool witness = false,
+  /** A member's address to begin with; the group's own messages tell the rest. */
+  5: string leader_address,
+}
+struct JoinResponse {
+  /** kFailedPrecondition: it belongs to a group already, the message says to which. */
+  1: common.WireStatus status,
 }
 
 service GroupService {
-  RequestVoteResponse RequestVote(1: RequestVoteRequest request),
-  AppendEntriesResponse AppendEntries(1: AppendEntriesRequest request),
-  InstallSnapshotResponse InstallSnapshot(1: InstallSnapshotRequest request),
-  TimeoutNowResponse TimeoutNow(1: TimeoutNowRequest request),
+  HelloResponse Hello(1: HelloRequest request),
+  JoinResponse Join(1: JoinRequest request),
+  /** No answer: answers are messages of their own. */
+  oneway void Deliver(1: GroupMessage message),
 }

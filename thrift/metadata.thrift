@@ -296,7 +296,15 @@ struct CommitWriteResponse {
   2: common.Attributes attributes,
 }
 
+/** Answered at once by every member of the group: kOk by the active, else kNotActive; `epoch` is the
+ *  newest the member knows, and active_hint the leader of that epoch if it knows one that serves. */
+struct FindActiveRequest {}
+struct FindActiveResponse {
+  1: common.ReplyInfo info,
+}
+
 service MetadataService {
+  FindActiveResponse FindActive(1: FindActiveRequest request),
   OpenSessionResponse OpenSession(1: OpenSessionRequest request),
   RenewSessionResponse RenewSession(1: RenewSessionRequest request),
   CloseSessionResponse CloseSession(1: CloseSessionRequest request),

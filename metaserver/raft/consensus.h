@@ -1,10 +1,11 @@
-// What the metaserver needs of the replicated journal, whoever implements it: a single voter
-// (metaserver/journal/single_voter.h) or a Raft group.
+// What the metaserver needs of the replicated journal, and what the journal's driver needs of the
+// metaserver.
 //
 // Invariants:
-//  - Records have consecutive indexes from 1. A record that was reported as applied is never lost or changed.
-//  - Records are applied in order of their indexes, each exactly once with respect to the applier's own
-//    durable applied index.
+//  - Records have consecutive indexes from 1. A record that was reported as applied is never lost or
+//    changed.
+//  - Records are applied in order of their indexes, each exactly once with respect to the applier's
+//    own durable applied index.
 //  - Only the active appends, and only under the epoch in which it became active.
 #pragma once
 
@@ -18,10 +19,17 @@
 
 namespace tercet {
 
+/// The numbers are part of the journal's format.
+enum class RecordKind : uint8_t {
+  kData = 1,        // a write set
+  kMembership = 3,  // a membership of the group (metaserver/raft/format.md); no change of the state
+};
+
 struct CommittedRecord {
   JournalIndex index;
   Epoch epoch;
   std::string payload;
+  RecordKind kind = RecordKind::kData;
 };
 
 /// Takes committed records into the state. Called by one thread at a time, in order.
@@ -35,8 +43,19 @@ class Applier {
   virtual JournalIndex applied_index() const = 0;
 };
 
+/// What runs on the active only. Called by one thread, in turns: BecomeActive, BecomeStandby, …
+class ActiveRole {
+ public:
+  virtual ~ActiveRole() = default;
+  /// This member is the active under `epoch`; all that is committed is applied. When it returns OK
+  /// the member serves. An error makes it resign. Bounded by the number of sessions and servers.
+  virtual Status BecomeActive(Epoch epoch) = 0;
+  /// It is no longer; Append and WaitApplied already say so. Also after a BecomeActive that failed.
+  virtual void BecomeStandby() = 0;
+};
+
 struct ConsensusState {
-  bool active = false;
+  bool active = false;  // leader, and allowed to serve
   Epoch epoch;
   JournalIndex last_index;
   JournalIndex commit_index;
@@ -49,15 +68,19 @@ class Consensus {
  public:
   virtual ~Consensus() = default;
 
-  /// Puts a record at the end of the log and returns its index, without waiting for the disk. Calls of
-  /// one active must come one at a time (the proposer's lock), so that index order is evaluation order.
-  /// kNotActive when `epoch` is not the epoch of this active; kNoSpace when the journal has no room
-  /// (nothing was appended).
+  /// Puts a record at the end of the log and returns its index, without waiting for the disk. Calls
+  /// of one active must come one at a time (the proposer's lock), so that index order is evaluation
+  /// order. kNotActive when `epoch` is not the epoch of this active; kNoSpace when the journal has
+  /// no room (nothing was appended).
   virtual Result<JournalIndex> Append(Epoch epoch, std::string payload) = 0;
 
   /// Blocks until the record is durable, committed and applied. kNotActive when leadership was lost
   /// before: whether the record survives is unknown, a retry elsewhere finds out.
   virtual Status WaitApplied(JournalIndex index) = 0;
+
+  /// Whether this member is still the active of `epoch` and no other can have become it up to now.
+  /// A read is current when this is true after it. No locks: for every call.
+  virtual bool HoldsLease(Epoch epoch) const = 0;
 
   virtual ConsensusState state() const = 0;
 };
