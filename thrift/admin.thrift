@@ -189,7 +189,7 @@ struct ReadStateSnapshotResponse {
   3: i32 rows_crc32c = 0,
   /** The last of the rows' keys. */
   4: binary last_key,
-  5: bool end = false,
+  5: bool at_end = false,
 }
 struct CloseStateSnapshotRequest {
   1: i64 snapshot_id = 0,
