@@ -47,6 +47,7 @@ enum class Counter : uint8_t {
 enum class ClusterField : uint8_t {
   kFormatVersion = 1,
   kClusterId = 2,
+  kTimeFloor = 3,
 };
 
 /// All keys k with from <= k < to.

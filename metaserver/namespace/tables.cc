@@ -56,6 +56,12 @@ Result<std::optional<uint64_t>> Tables::FindFormatVersion() const {
   return FindNumber(view_, ClusterKey(ClusterField::kFormatVersion));
 }
 
+Result<int64_t> Tables::GetTimeFloor() const {
+  ASSIGN_OR_RETURN(std::optional<uint64_t> value,
+                   FindNumber(view_, ClusterKey(ClusterField::kTimeFloor)));
+  return static_cast<int64_t>(value.value_or(0));
+}
+
 Result<uint64_t> Tables::GetCounter(Counter counter) const {
   ASSIGN_OR_RETURN(std::optional<uint64_t> value, FindNumber(view_, CounterKey(counter)));
   return value.value_or(0);
@@ -222,6 +228,11 @@ void MutableTables::PutClusterId(std::string_view cluster_id) {
 
 void MutableTables::PutFormatVersion(uint64_t version) {
   transaction_.Put(ClusterKey(ClusterField::kFormatVersion), NumberRecord{version}.Encode());
+}
+
+void MutableTables::PutTimeFloor(int64_t floor_ns) {
+  transaction_.Put(ClusterKey(ClusterField::kTimeFloor),
+                   NumberRecord{static_cast<uint64_t>(floor_ns)}.Encode());
 }
 
 void MutableTables::PutCounter(Counter counter, uint64_t value) {

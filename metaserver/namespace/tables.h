@@ -34,6 +34,8 @@ class Tables {
   Result<std::string> GetClusterId() const;
   /// Nothing when the state was never formatted.
   Result<std::optional<uint64_t>> FindFormatVersion() const;
+  /// Nanoseconds since 1970 that no time set by a metaserver is above; 0 when there is no row.
+  Result<int64_t> GetTimeFloor() const;
   /// 0 when there is no row.
   Result<uint64_t> GetCounter(Counter counter) const;
 
@@ -114,6 +116,7 @@ class MutableTables final : public Tables {
 
   void PutClusterId(std::string_view cluster_id);
   void PutFormatVersion(uint64_t version);
+  void PutTimeFloor(int64_t floor_ns);
   void PutCounter(Counter counter, uint64_t value);
   /// Adds `delta`; kInternal when the counter would fall below 0.
   Status AddToCounter(Counter counter, int64_t delta);

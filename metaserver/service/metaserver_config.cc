@@ -34,6 +34,9 @@ Status Check(const MetaserverConfig& config) {
   if (config.death_timeout < 2 * config.heartbeat_interval) {
     return Wrong("servers.death_timeout must be at least twice servers.heartbeat_interval");
   }
+  if (config.group_election_timeout < 4 * config.group_heartbeat_interval) {
+    return Wrong("group.election_timeout must be at least four times group.heartbeat_interval");
+  }
   return Status::Ok();
 }
 
@@ -92,6 +95,22 @@ void MetaserverConfig::Describe(ConfigSchema* schema) {
                   "bytes of records that wait for the disk; above, mutations wait");
   schema->AddSize("journal.min_free", &min_free_bytes, {.min = 0, .max = 1024 * kGiB},
                   "with less free space under data_dir mutations are refused");
+
+  schema->AddBool("group.join", &group_join,
+                  "with an empty data_dir: wait to be added to a metadata group (tercet meta add) "
+                  "instead of making a new cluster; without effect later");
+  schema->AddDuration("group.heartbeat_interval", &group_heartbeat_interval,
+                      {.min = 5, .max = 5 * kSecond},
+                      "how often the active tells the other members that it is there");
+  schema->AddDuration("group.election_timeout", &group_election_timeout,
+                      {.min = 50, .max = 60 * kSecond},
+                      "another metaserver takes over when the active was silent for so long (and up "
+                      "to a quarter more); the same at all members");
+  schema->AddSize("group.retain_bytes", &group_retain_bytes, {.min = kMiB, .max = 1024 * kGiB},
+                  "journal kept for members that are behind; one further behind fetches the "
+                  "namespace anew");
+  schema->AddString("group.bind", &group_bind, {.max = 255},
+                    "source address of connections to other members; empty: any");
 
   schema->AddSize("database.block_cache", &block_cache_bytes, {.min = kMiB, .max = 1024 * kGiB},
                   "memory for rows that are read often");

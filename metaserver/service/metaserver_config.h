@@ -37,6 +37,12 @@ struct MetaserverConfig {
   uint64_t journal_queue_bytes = 16 << 20;
   uint64_t min_free_bytes = 64 << 20;
 
+  bool group_join = false;
+  std::chrono::milliseconds group_heartbeat_interval{50};
+  std::chrono::milliseconds group_election_timeout{400};
+  uint64_t group_retain_bytes = 512 << 20;
+  std::string group_bind;  // source address of links to other members; empty: any
+
   uint64_t block_cache_bytes = 64 << 20;
   uint64_t write_buffer_bytes = 16 << 20;
   int max_open_files = 512;
