@@ -80,10 +80,35 @@ int AwaitConnect(int socket, bool has_deadline, Clock::time_point deadline) {
   }
 }
 
+/// Makes the socket's connections come from `source_host`, from any port of it.
+Status BindSource(int socket, int family, const std::string& source_host, std::string_view what) {
+  addrinfo hints{};
+  hints.ai_family = family;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(source_host.c_str(), nullptr, &hints, &found);
+  if (error != 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  std::string(what) + " from " + source_host + ": " + ::gai_strerror(error));
+  }
+  const AddressList addresses(found, &freeaddrinfo);
+  // The port is chosen by connect, so that few connections do not use up all ports.
+  SetIntOption(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  if (::bind(socket, addresses->ai_addr, addresses->ai_addrlen) != 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  std::string(what) + " from " + source_host + ": " + ::strerror(errno));
+  }
+  return Status::Ok();
+}
+
 Result<UniqueSocket> ConnectOne(const addrinfo& address, bool has_deadline,
-                                Clock::time_point deadline, std::string_view what) {
+                                Clock::time_point deadline, const std::string& source_host,
+                                std::string_view what) {
   UniqueSocket socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket.get() < 0) return StatusFromErrno(errno, what);
+  if (!source_host.empty()) {
+    RETURN_IF_ERROR(BindSource(socket.get(), address.ai_family, source_host, what));
+  }
   int error = 0;
   if (::connect(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
     error = errno;
@@ -119,7 +144,8 @@ void UniqueSocket::Close() {
   descriptor_ = -1;
 }
 
-Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout) {
+Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout,
+                                   const std::string& source_host) {
   IgnoreSigpipe();
   const bool has_deadline = timeout.count() > 0;
   const Clock::time_point deadline = Clock::now() + timeout;
@@ -127,7 +153,7 @@ Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::millisecon
   const std::string what = "connect to " + peer.ToString();
   Status last(StatusCode::kUnavailable, what + ": no address");
   for (const addrinfo* entry = addresses.get(); entry != nullptr; entry = entry->ai_next) {
-    auto socket = ConnectOne(*entry, has_deadline, deadline, what);
+    auto socket = ConnectOne(*entry, has_deadline, deadline, source_host, what);
     if (socket.ok()) return socket;
     last = socket.status();
     if (last.code() == StatusCode::kDeadlineExceeded) break;

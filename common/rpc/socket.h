@@ -37,8 +37,11 @@ class UniqueSocket {
 };
 
 /// A connected, blocking socket with TCP_NODELAY. Tries each address of the host within `timeout`
-/// (0: the system's own limit). Errors name the peer: kUnavailable, kDeadlineExceeded.
-Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout);
+/// (0: the system's own limit). `source_host`: the local address to connect from; empty: any.
+/// Errors name the peer: kUnavailable, kDeadlineExceeded; kInvalidArgument for a source address
+/// that is not one of this machine.
+Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout,
+                                   const std::string& source_host = {});
 
 struct ListeningSocket {
   UniqueSocket socket;  // non-blocking

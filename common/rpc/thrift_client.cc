@@ -29,9 +29,10 @@ RpcConnection::~RpcConnection() = default;
 
 Result<std::unique_ptr<RpcConnection>> RpcConnection::Connect(const HostPort& peer,
                                                               const std::string& service,
-                                                              std::chrono::milliseconds timeout) {
+                                                              std::chrono::milliseconds timeout,
+                                                              const std::string& source_host) {
   RedirectThriftOutput();
-  ASSIGN_OR_RETURN(UniqueSocket socket, ConnectSocket(peer, timeout));
+  ASSIGN_OR_RETURN(UniqueSocket socket, ConnectSocket(peer, timeout, source_host));
   try {
     std::unique_ptr<RpcConnection> connection(new RpcConnection);
     connection->impl_->socket = std::make_shared<RpcSocket>(socket.get());
@@ -57,6 +58,8 @@ bool RpcConnection::LooksClosed() const {
 }
 
 std::shared_ptr<TProtocol> RpcConnection::protocol() const { return impl_->protocol; }
+
+int RpcConnection::socket() const { return impl_->socket->getSocketFD(); }
 
 Status StatusFromRpcException(const HostPort& peer, const std::string& service) {
   const std::string where = service + " at " + peer.ToString() + ": ";

@@ -25,16 +25,20 @@ std::shared_ptr<apache::thrift::TConfiguration> RpcConfiguration();
 /// One connection's transport and protocol.
 class RpcConnection {
  public:
-  /// Connects; kUnavailable or kDeadlineExceeded with the address in the message.
+  /// Connects, from `source_host` unless that is empty; kUnavailable or kDeadlineExceeded with the
+  /// address in the message.
   static Result<std::unique_ptr<RpcConnection>> Connect(const HostPort& peer,
                                                         const std::string& service,
-                                                        std::chrono::milliseconds timeout);
+                                                        std::chrono::milliseconds timeout,
+                                                        const std::string& source_host = {});
   ~RpcConnection();
   /// Applies to each send and receive from now on.
   void SetTimeout(std::chrono::milliseconds timeout);
   /// True when the peer closed or broke the connection while no call used it.
   bool LooksClosed() const;
   std::shared_ptr<apache::thrift::protocol::TProtocol> protocol() const;
+  /// For who sends framed messages by himself; open as long as the connection.
+  int socket() const;
 
  private:
   RpcConnection();

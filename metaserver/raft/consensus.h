@@ -77,6 +77,12 @@ class Consensus {
   /// Blocks until the record is durable, committed and applied. kNotActive when leadership was lost
   /// before: whether the record survives is unknown, a retry elsewhere finds out.
   virtual Status WaitApplied(JournalIndex index) = 0;
+  /// The same for a record that was appended under `epoch`: right also when leadership was lost and
+  /// another record took the index since, or this member became the active again.
+  virtual Status WaitApplied(Epoch epoch, JournalIndex index) {
+    (void)epoch;
+    return WaitApplied(index);
+  }
 
   /// Whether this member is still the active of `epoch` and no other can have become it up to now.
   /// A read is current when this is true after it. No locks: for every call.
