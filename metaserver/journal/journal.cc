@@ -1,8 +1,11 @@
 #include "metaserver/journal/journal.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
+
+#include "metaserver/journal/rebuild_advice.h"
 
 namespace tercet {
 
@@ -30,7 +33,7 @@ Status Journal::Failed(const Status& status) {
   return failure;
 }
 
-Result<JournalIndex> Journal::Append(Epoch epoch, std::string_view payload) {
+Result<JournalIndex> Journal::Append(Epoch epoch, std::string_view payload, RecordKind kind) {
   if (payload.size() > options_.max_payload_bytes) {
     return Status(StatusCode::kArgumentTooBig,
                   "a journal record of " + std::to_string(payload.size()) +
@@ -43,12 +46,68 @@ Result<JournalIndex> Journal::Append(Epoch epoch, std::string_view payload) {
                                                     std::to_string(last_epoch_.value()));
   }
   const JournalIndex index = last_.Next();
+  const auto type = static_cast<RecordType>(kind);
   Position position;
-  RETURN_IF_ERROR(AppendLocked(RecordType::kData, index, epoch, payload, &position));
+  RETURN_IF_ERROR(AppendLocked(type, index, epoch, payload, &position));
+  NoteAppended(position, epoch, type, payload);
+  return index;
+}
+
+void Journal::NoteAppended(const Position& position, Epoch epoch, RecordType type,
+                           std::string_view payload) {
+  last_ = last_.Next();
+  last_epoch_ = epoch;
   positions_.push_back(position);
+  if (runs_.empty() || runs_.back().epoch != epoch) runs_.push_back({last_, epoch});
+  if (type == RecordType::kMembership) memberships_.push_back({last_, std::string(payload)});
+}
+
+// `index` is in [first_ - 1, last_]; `epoch` is its epoch.
+void Journal::NoteTruncated(JournalIndex index, Epoch epoch) {
+  positions_.resize(index.Next().value() - first_.value());
+  while (!runs_.empty() && runs_.back().first > index) runs_.pop_back();
+  while (!memberships_.empty() && memberships_.back().index > index) memberships_.pop_back();
   last_ = index;
   last_epoch_ = epoch;
-  return index;
+}
+
+void Journal::NoteReset(JournalIndex index, Epoch epoch) {
+  positions_.clear();
+  runs_.clear();
+  memberships_.clear();
+  first_ = index.Next();
+  last_ = index;
+  last_epoch_ = epoch;
+  base_epoch_ = epoch;
+}
+
+Epoch Journal::EpochAtLocked(JournalIndex index) const {
+  if (index < first_) return base_epoch_;
+  auto behind = std::upper_bound(
+      runs_.begin(), runs_.end(), index,
+      [](JournalIndex wanted, const LogSummary::Run& run) { return wanted < run.first; });
+  return std::prev(behind)->epoch;
+}
+
+uint64_t Journal::SequenceOf(const Position& position) const {
+  const uint64_t oldest = segments_.front()->header.sequence;
+  return oldest + static_cast<uint32_t>(position.segment - static_cast<uint32_t>(oldest));
+}
+
+const std::shared_ptr<Segment>& Journal::SegmentOf(const Position& position) const {
+  return segments_[SequenceOf(position) - segments_.front()->header.sequence];
+}
+
+// The segment behind the last one.
+SegmentHeader Journal::NextSegmentHeader() const {
+  SegmentHeader header;
+  header.cluster_id = identity_.cluster_id;
+  header.sequence = segments_.empty() ? 1 : segments_.back()->header.sequence + 1;
+  header.first_index = last_.Next();
+  header.previous_epoch = last_epoch_;
+  header.salt = random_.Next();
+  header.size_bytes = options_.segment_bytes;
+  return header;
 }
 
 // Needs mutex_. Places the record at the end of the last segment, or at the start of a new one.
@@ -57,20 +116,17 @@ Status Journal::AppendLocked(RecordType type, JournalIndex index, Epoch epoch,
   RETURN_IF_ERROR(failure_);
   const uint64_t bytes = RecordBytes(payload.size());
   std::string spare_path;
-  if (append_offset_ + bytes > segments_.back()->header.size_bytes) {
+  // A version that knows no memberships refuses a segment of the present one, but not its records.
+  const bool too_old = type == RecordType::kMembership &&
+                       segments_.back()->header.version < kFirstVersionWithMemberships;
+  if (too_old || append_offset_ + bytes > segments_.back()->header.size_bytes) {
     if (spares_.empty()) {
       return Status(StatusCode::kNoSpace,
                     "the journal in " + options_.folder + " has no room for a further segment");
     }
     SpareFile spare = std::move(spares_.back());
     spares_.pop_back();
-    SegmentHeader header;
-    header.cluster_id = identity_.cluster_id;
-    header.sequence = segments_.back()->header.sequence + 1;
-    header.first_index = last_.Next();
-    header.previous_epoch = last_epoch_;
-    header.salt = random_.Next();
-    header.size_bytes = options_.segment_bytes;
+    SegmentHeader header = NextSegmentHeader();
     std::string path = files_.SegmentPath(header.sequence);
     segments_.push_back(
         std::make_shared<Segment>(std::move(header), std::move(path), std::move(spare.file)));
@@ -87,8 +143,8 @@ Status Journal::AppendLocked(RecordType type, JournalIndex index, Epoch epoch,
   header.batch_offset = static_cast<uint32_t>(chunk.offset);
   header.type = type;
   chunk.segment->codec.Append(&chunk.bytes, header, payload);
-  *position = {epoch, chunk.segment->header.sequence, static_cast<uint32_t>(append_offset_),
-               static_cast<uint32_t>(payload.size())};
+  *position = {static_cast<uint32_t>(chunk.segment->header.sequence),
+               static_cast<uint32_t>(append_offset_), static_cast<uint32_t>(payload.size())};
   append_offset_ += bytes;
   return Status::Ok();
 }
@@ -131,15 +187,11 @@ Status Journal::TruncateAfter(JournalIndex index) {
                                                       std::to_string(index.value()));
     }
     if (index == last_) return Status::Ok();
-    const bool keeps_any = index >= first_;
-    const size_t kept = keeps_any ? index.value() - first_.value() + 1 : 0;
-    const Epoch epoch = keeps_any ? positions_[kept - 1].epoch : base_epoch_;
+    const Epoch epoch = EpochAtLocked(index);
     Position unused;
     RETURN_IF_ERROR(AppendLocked(RecordType::kTruncate, index, epoch, {}, &unused));
-    positions_.resize(kept);
-    last_ = index;
+    NoteTruncated(index, epoch);
     durable_ = index;
-    last_epoch_ = epoch;
   }
   return Sync();
 }
@@ -151,7 +203,90 @@ Result<Epoch> Journal::EpochAt(JournalIndex index) const {
     return Status(StatusCode::kNotFound,
                   "record " + std::to_string(index.value()) + " is not in the journal");
   }
-  return positions_[index.value() - first_.value()].epoch;
+  return EpochAtLocked(index);
+}
+
+Result<LogSummary> Journal::Summary(const Membership& base_membership,
+                                    JournalIndex base_membership_index) const {
+  std::lock_guard lock(mutex_);
+  LogSummary summary;
+  summary.first = first_;
+  summary.last = last_;
+  summary.base_epoch = base_epoch_;
+  summary.runs.assign(runs_.begin(), runs_.end());
+  summary.base_membership = base_membership;
+  summary.base_membership_index = base_membership_index;
+  for (const MembershipRecord& record : memberships_) {
+    if (record.index <= base_membership_index) continue;
+    Result<Membership> membership = Membership::Decode(record.payload);
+    if (!membership.ok()) {
+      return membership.status().WithContext("journal in " + options_.folder + ", record " +
+                                             std::to_string(record.index.value()));
+    }
+    summary.memberships.emplace_back(record.index, std::move(membership).value());
+  }
+  return summary;
+}
+
+JournalIndex Journal::FirstWithin(uint64_t max_bytes) const {
+  std::lock_guard lock(mutex_);
+  size_t kept = 1;
+  uint64_t bytes = segments_.back()->header.size_bytes;
+  while (kept < segments_.size()) {
+    bytes += segments_[segments_.size() - 1 - kept]->header.size_bytes;
+    if (bytes > max_bytes) break;
+    ++kept;
+  }
+  const uint64_t oldest_kept = segments_[segments_.size() - kept]->header.sequence;
+  auto first = std::partition_point(
+      positions_.begin(), positions_.end(),
+      [&](const Position& position) { return SequenceOf(position) < oldest_kept; });
+  return JournalIndex(first_.value() + static_cast<uint64_t>(first - positions_.begin()));
+}
+
+Status Journal::ResetTo(JournalIndex index, Epoch epoch) {
+  RETURN_IF_ERROR(PrepareSpare());
+  std::shared_ptr<Segment> segment;
+  std::string spare_path;
+  {
+    std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(failure_);
+    SpareFile spare = std::move(spares_.back());
+    spares_.pop_back();
+    SegmentHeader header = NextSegmentHeader();
+    header.sequence = started_ + 1;  // segments that were not started vanish with their records
+    header.first_index = index.Next();
+    header.previous_epoch = epoch;
+    header.begins_journal = true;
+    std::string path = files_.SegmentPath(header.sequence);
+    segment = std::make_shared<Segment>(std::move(header), std::move(path), std::move(spare.file));
+    spare_path = std::move(spare.path);
+  }
+  if (Status status = files_.StartSegment(*segment, spare_path); !status.ok()) {
+    return Failed(status);
+  }
+  std::deque<std::shared_ptr<Segment>> void_segments;
+  std::vector<Chunk> void_chunks;
+  {
+    std::lock_guard lock(mutex_);
+    ++resets_;
+    void_chunks.swap(pending_);
+    void_segments.swap(segments_);
+    started_ = segment->header.sequence;
+    append_offset_ = kSegmentHeaderBytes;
+    segments_.push_back(std::move(segment));
+    NoteReset(index, epoch);
+    durable_ = index;
+  }
+  for (const Chunk& chunk : void_chunks) {
+    if (chunk.spare_path.empty()) continue;
+    void_segments.pop_back();  // was never started: the chunk's file is a spare
+    if (Status status = files_.Remove(chunk.spare_path); !status.ok()) return Failed(status);
+  }
+  for (const std::shared_ptr<Segment>& released : void_segments) {
+    RETURN_IF_ERROR(Release(*released));
+  }
+  return Status::Ok();
 }
 
 Result<std::vector<CommittedRecord>> Journal::ReadRecords(JournalIndex from,
@@ -162,8 +297,10 @@ Result<std::vector<CommittedRecord>> Journal::ReadRecords(JournalIndex from,
     std::vector<Position> positions;
   };
   std::vector<Run> runs;
+  uint64_t resets = 0;
   {
     std::lock_guard lock(mutex_);
+    resets = resets_;
     if (from < first_) {
       return Status(StatusCode::kNotFound, "record " + std::to_string(from.value()) +
                                                " is no longer in the journal, which begins at " +
@@ -174,14 +311,11 @@ Result<std::vector<CommittedRecord>> Journal::ReadRecords(JournalIndex from,
          index = index.Next()) {
       const Position& position = positions_[index.value() - first_.value()];
       bytes += position.payload_bytes + 1;
-      bool adjoins = !runs.empty() && runs.back().segment->header.sequence == position.segment &&
+      bool adjoins = !runs.empty() && runs.back().positions.back().segment == position.segment &&
                      runs.back().positions.back().offset +
                              RecordBytes(runs.back().positions.back().payload_bytes) ==
                          position.offset;
-      if (!adjoins) {
-        const uint64_t oldest = segments_.front()->header.sequence;
-        runs.push_back({segments_[position.segment - oldest], index, {}});
-      }
+      if (!adjoins) runs.push_back({SegmentOf(position), index, {}});
       runs.back().positions.push_back(position);
     }
   }
@@ -190,7 +324,8 @@ Result<std::vector<CommittedRecord>> Journal::ReadRecords(JournalIndex from,
     Status status = ReadRun(*run.segment, run.positions, run.first, &records);
     if (!status.ok()) {
       std::lock_guard lock(mutex_);
-      if (from < first_) {  // released, and perhaps in use again, while it was read
+      // Released, and perhaps in use again, while it was read.
+      if (from < first_ || resets != resets_) {
         return Status(StatusCode::kNotFound,
                       "record " + std::to_string(from.value()) + " is no longer in the journal");
       }
@@ -215,14 +350,16 @@ Status Journal::ReadRun(const Segment& segment, const std::vector<Position>& pos
                                         : std::string_view();
     std::optional<RecordHeader> header;
     if (record.size() >= kRecordHeaderBytes) header = segment.codec.Peek(record.data());
-    if (!header || header->index != index || header->payload_bytes != position.payload_bytes ||
-        !segment.codec.Verify(*header, record)) {
-      return Status(StatusCode::kCorruption,
-                    segment.path + ": record " + std::to_string(index.value()) + " at offset " +
-                        std::to_string(position.offset) + " is damaged; check the disk");
+    if (!header || header->type == RecordType::kTruncate || header->index != index ||
+        header->payload_bytes != position.payload_bytes || !segment.codec.Verify(*header, record)) {
+      return Status(StatusCode::kCorruption, segment.path + ": record " +
+                                                 std::to_string(index.value()) + " at offset " +
+                                                 std::to_string(position.offset) + " is damaged. " +
+                                                 std::string(kRebuildAdvice));
     }
     records->push_back({index, header->epoch,
-                        std::string(record.substr(kRecordHeaderBytes, position.payload_bytes))});
+                        std::string(record.substr(kRecordHeaderBytes, position.payload_bytes)),
+                        static_cast<RecordKind>(header->type)});
     index = index.Next();
   }
   return Status::Ok();
@@ -257,35 +394,56 @@ std::shared_ptr<Segment> Journal::TakeReleasable(JournalIndex index) {
   if (segments_.size() < 2 || segments_[1]->header.sequence > started_) return nullptr;
   const uint64_t oldest = segments_.front()->header.sequence;
   const uint64_t needed = index <= last_ && index >= first_
-                              ? positions_[index.value() - first_.value()].segment
+                              ? SequenceOf(positions_[index.value() - first_.value()])
                               : (index > last_ ? started_ : oldest);
   if (needed <= oldest) return nullptr;
-  while (!positions_.empty() && positions_.front().segment == oldest) {
-    base_epoch_ = positions_.front().epoch;
+  JournalIndex first = first_;
+  while (!positions_.empty() && SequenceOf(positions_.front()) == oldest) {
     positions_.pop_front();
-    first_ = first_.Next();
+    first = first.Next();
   }
+  NoteReleased(first);
   std::shared_ptr<Segment> segment = std::move(segments_.front());
   segments_.pop_front();
   return segment;
 }
 
+// Its records' positions are gone already.
+void Journal::NoteReleased(JournalIndex first) {
+  if (first == first_) return;
+  base_epoch_ = EpochAtLocked(JournalIndex(first.value() - 1));
+  first_ = first;
+  while (runs_.size() > 1 && runs_[1].first <= first) runs_.pop_front();
+  if (positions_.empty()) {
+    runs_.clear();
+  } else {
+    runs_.front().first = first;
+  }
+  while (!memberships_.empty() && memberships_.front().index < first) memberships_.pop_front();
+}
+
 Status Journal::ReleaseBefore(JournalIndex index) {
   while (std::shared_ptr<Segment> segment = TakeReleasable(index)) {
-    bool recycle = false;
-    {
-      std::lock_guard lock(mutex_);
-      RETURN_IF_ERROR(failure_);
-      recycle = spares_.size() < kMaxSpares && segment->header.size_bytes == options_.segment_bytes;
-    }
-    if (!recycle) {
-      if (Status status = files_.Remove(segment->path); !status.ok()) return Failed(status);
-      continue;
-    }
-    Result<SpareFile> spare = files_.Recycle(*segment);
-    if (!spare.ok()) return Failed(spare.status());
-    AddSpare(std::move(spare).value());
+    RETURN_IF_ERROR(Release(*segment));
   }
+  return Status::Ok();
+}
+
+// The segment is none of segments_ any more.
+Status Journal::Release(const Segment& segment) {
+  bool recycle = false;
+  {
+    std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(failure_);
+    recycle = spares_.size() < kMaxSpares && segment.header.size_bytes == options_.segment_bytes;
+  }
+  if (!recycle) {
+    if (Status status = files_.Remove(segment.path); !status.ok()) return Failed(status);
+    return Status::Ok();
+  }
+  Result<SpareFile> spare = files_.Recycle(segment);
+  if (!spare.ok()) return Failed(spare.status());
+  AddSpare(std::move(spare).value());
   return Status::Ok();
 }
 

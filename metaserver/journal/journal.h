@@ -2,7 +2,7 @@
 // metaserver/journal/format.md.
 //
 // Invariants:
-//  - Data records have consecutive indexes; epochs never go back.
+//  - Records have consecutive indexes; epochs never go back.
 //  - What Append gave an index is in memory until Sync; what a Sync that returned OK covered is on
 //    the platter and is there, unchanged, after any crash, until it is released or truncated.
 //  - After a crash the journal holds a prefix of what was appended. Whether the records behind the
@@ -11,12 +11,16 @@
 //    and a segment is started only after its predecessor is synced to its end. Recovery tells a
 //    torn tail from damage by that (segment_scanner.h).
 //  - Bytes of a former use of a recycled file are never taken for records: the salt differs.
+//  - ResetTo takes effect in one step, when the segment that voids its predecessors gets its name.
 //  - After a failed write or sync nothing is written any more: what the disk holds is settled by
 //    the next Open.
 //
 // The class has no threads. Three may use it together: one that appends (Append, TruncateAfter),
 // one that syncs (Sync), one that maintains (PrepareSpare, ReleaseBefore); each of these at most
-// one at a time. ReadRecords and the plain getters may be called from any.
+// one at a time. ResetTo needs that none of the three is in a call. ReadRecords and the plain
+// getters may be called from any.
+//
+// Memory: 12 bytes for each record that is held, and what membership records say.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +38,7 @@
 #include "metaserver/journal/node_identity.h"
 #include "metaserver/journal/segment_files.h"
 #include "metaserver/raft/consensus.h"
+#include "metaserver/raft/raft_core.h"
 
 namespace tercet {
 
@@ -73,7 +78,8 @@ class Journal {
   /// Buffers a record and returns its index. kNoSpace when it does not fit into the current segment
   /// and no spare is ready (PrepareSpare), kArgumentTooBig, kInvalidArgument when the epoch goes
   /// back; the failure of an earlier Sync. After an error nothing was appended.
-  Result<JournalIndex> Append(Epoch epoch, std::string_view payload);
+  Result<JournalIndex> Append(Epoch epoch, std::string_view payload,
+                              RecordKind kind = RecordKind::kData);
   /// Writes and syncs everything that was appended before the call. One write and one fdatasync
   /// unless a segment ends in it.
   Status Sync();
@@ -82,6 +88,11 @@ class Journal {
   /// [first - 1, last]. kNoSpace as Append.
   Status TruncateAfter(JournalIndex index);
 
+  /// Begins anew behind (index, epoch): durably drops all records, appended ones too, as if 1 to
+  /// `index` had been released. One step: a crash leaves the old journal or the new one. kNoSpace
+  /// without room for a further segment: nothing was changed.
+  Status ResetTo(JournalIndex index, Epoch epoch);
+
   /// Durable records from `from` on, in order, at least one (when there is one) and no more once
   /// their payloads exceed `max_bytes`. Empty behind the last; kNotFound when `from` was released;
   /// kCorruption.
@@ -89,7 +100,15 @@ class Journal {
   /// The epoch of a record in [first - 1, last]; kNotFound for others, and for 0 with nothing
   /// before the first.
   Result<Epoch> EpochAt(JournalIndex index) const;
+  /// What a RaftCore has to know of the log, with `base_membership` as MemberState has it: of
+  /// memberships at or before its index nothing else is said. From memory. Everything must be
+  /// synced. kCorruption when a membership record is malformed.
+  Result<LogSummary> Summary(const Membership& base_membership,
+                             JournalIndex base_membership_index) const;
 
+  /// The oldest record that is left when all but `max_bytes` of segment files are released (the
+  /// newest segment stays in any case): for ReleaseBefore.
+  JournalIndex FirstWithin(uint64_t max_bytes) const;
   /// Makes sure that a segment file lies ready for when the current one is full: takes as long as
   /// writing one. kNoSpace when the disk has no room for it; may be tried again.
   Status PrepareSpare();
@@ -100,10 +119,13 @@ class Journal {
 
  private:
   struct Position {
-    Epoch epoch;
-    uint64_t segment;  // sequence
+    uint32_t segment;  // low half of its sequence: there are never 2^32 of them at a time
     uint32_t offset;
     uint32_t payload_bytes;
+  };
+  struct MembershipRecord {
+    JournalIndex index;
+    std::string payload;
   };
   struct Chunk {
     std::shared_ptr<Segment> segment;
@@ -117,13 +139,24 @@ class Journal {
   Journal(Disk& disk, Random& random, JournalOptions options);
 
   Status Failed(const Status& status);
+  SegmentHeader NextSegmentHeader() const;
   Status AppendLocked(RecordType type, JournalIndex index, Epoch epoch, std::string_view payload,
                       Position* position);
+  // What the memory knows of the records; with mutex_.
+  void NoteAppended(const Position& position, Epoch epoch, RecordType type,
+                    std::string_view payload);
+  void NoteTruncated(JournalIndex index, Epoch epoch);
+  void NoteReset(JournalIndex index, Epoch epoch);
+  void NoteReleased(JournalIndex first);
+  Epoch EpochAtLocked(JournalIndex index) const;
+  const std::shared_ptr<Segment>& SegmentOf(const Position& position) const;
+  uint64_t SequenceOf(const Position& position) const;
   Status WriteChunk(const Chunk& chunk);
   Status ReadRun(const Segment& segment, const std::vector<Position>& positions, JournalIndex first,
                  std::vector<CommittedRecord>* records) const;
   /// The next segment to release when everything before `index` may go; null when none may.
   std::shared_ptr<Segment> TakeReleasable(JournalIndex index);
+  Status Release(const Segment& segment);
   void AddSpare(SpareFile spare);
 
   // Constant after construction (Open sets identity_, lock_).
@@ -141,7 +174,10 @@ class Journal {
   uint64_t started_ = 0;        // the newest segment that is on the disk under its name
   uint64_t append_offset_ = 0;  // in the last segment
   std::vector<Chunk> pending_;
-  std::deque<Position> positions_;  // of records first_ .. last_
+  std::deque<Position> positions_;            // of records first_ .. last_
+  std::deque<LogSummary::Run> runs_;          // of the same
+  std::deque<MembershipRecord> memberships_;  // among the same
+  uint64_t resets_ = 0;
   JournalIndex first_;
   JournalIndex last_;
   JournalIndex durable_;

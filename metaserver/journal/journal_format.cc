@@ -14,13 +14,15 @@ constexpr size_t kEpochAt = 16;
 constexpr size_t kBatchOffsetAt = 24;
 constexpr size_t kTagAt = 28;
 
+constexpr uint32_t kBeginsJournal = 1;  // bit of the segment header's flags
+
 }  // namespace
 
 std::string SegmentHeader::Encode() const {
   std::string out;
   out.reserve(kSegmentHeaderBytes);
   out.append(kSegmentMagic);
-  PutFixed32(&out, kJournalFormatVersion);
+  PutFixed32(&out, version);
   PutFixed32(&out, static_cast<uint32_t>(kSegmentHeaderBytes));
   out.append(cluster_id);
   PutFixed64(&out, sequence);
@@ -28,36 +30,40 @@ std::string SegmentHeader::Encode() const {
   PutFixed64(&out, previous_epoch.value());
   PutFixed64(&out, salt);
   PutFixed64(&out, size_bytes);
+  if (version >= 2) PutFixed32(&out, begins_journal ? kBeginsJournal : 0);
   PutFixed32(&out, Crc32c(out));
   out.resize(kSegmentHeaderBytes, '\0');
   return out;
 }
 
 Result<SegmentHeader> SegmentHeader::Decode(std::string_view bytes) {
-  Decoder in(bytes.substr(0, kSegmentHeaderUsedBytes));
+  Decoder in(bytes);
   if (in.Bytes(kSegmentMagic.size()) != kSegmentMagic) {
     return Status(StatusCode::kCorruption, "this is not a journal segment (no magic number)");
   }
-  uint32_t version = in.Fixed32();
-  uint32_t header_bytes = in.Fixed32();
   SegmentHeader header;
+  header.version = in.Fixed32();
+  // The version comes first: a newer one may place its checksum elsewhere.
+  if (header.version > kJournalFormatVersion) {
+    return Status(StatusCode::kVersionTooNew,
+                  "the journal has format " + std::to_string(header.version) +
+                      ", made by a newer Tercet; this one knows formats up to " +
+                      std::to_string(kJournalFormatVersion) + ". Start the newer version on it");
+  }
+  const uint32_t header_bytes = in.Fixed32();
   header.cluster_id = in.Bytes(kIdBytes);
   header.sequence = in.Fixed64();
   header.first_index = JournalIndex(in.Fixed64());
   header.previous_epoch = Epoch(in.Fixed64());
   header.salt = in.Fixed64();
   header.size_bytes = in.Fixed64();
-  uint32_t crc = in.Fixed32();
-  RETURN_IF_ERROR(in.Finish("segment header"));
-  // The version comes first: a newer one may place its checksum elsewhere.
-  if (version > kJournalFormatVersion) {
-    return Status(StatusCode::kVersionTooNew,
-                  "the journal has format " + std::to_string(version) +
-                      ", made by a newer Tercet; this one knows formats up to " +
-                      std::to_string(kJournalFormatVersion) + ". Start the newer version on it");
-  }
-  if (crc != Crc32c(bytes.substr(0, kSegmentHeaderUsedBytes - 4)) ||
-      version != kJournalFormatVersion || header_bytes != kSegmentHeaderBytes) {
+  const uint32_t flags = header.version >= 2 ? in.Fixed32() : 0;
+  header.begins_journal = (flags & kBeginsJournal) != 0;
+  const size_t checked_bytes = bytes.size() - in.rest().size();
+  const uint32_t crc = in.Fixed32();
+  RETURN_IF_ERROR(in.FinishAllowingMore("segment header"));
+  if (crc != Crc32c(bytes.substr(0, checked_bytes)) || header.version == 0 ||
+      header_bytes != kSegmentHeaderBytes || (flags & ~kBeginsJournal) != 0) {
     return Status(StatusCode::kCorruption, "the segment's header is damaged");
   }
   return header;
@@ -89,8 +95,8 @@ std::optional<RecordHeader> RecordCodec::Peek(const char* bytes) const {
   const uint32_t tag = DecodeFixed32(bytes + kTagAt);
   if ((tag & 0xffffff00u) != tag_) return std::nullopt;
   const uint8_t type = tag & 0xffu;
-  if (type != static_cast<uint8_t>(RecordType::kData) &&
-      type != static_cast<uint8_t>(RecordType::kTruncate)) {
+  if (type < static_cast<uint8_t>(RecordType::kData) ||
+      type > static_cast<uint8_t>(RecordType::kMembership)) {
     return std::nullopt;
   }
   RecordHeader header;

@@ -9,31 +9,40 @@
 
 #include "common/base/ids.h"
 #include "common/base/status.h"
+#include "metaserver/raft/consensus.h"
 
 namespace tercet {
 
 // Part of the format: never change.
 inline constexpr std::string_view kSegmentMagic("TRCTJRNL", 8);
-inline constexpr uint32_t kJournalFormatVersion = 1;
+inline constexpr uint32_t kJournalFormatVersion = 2;
+inline constexpr uint32_t kFirstVersionWithMemberships = 2;
 inline constexpr uint64_t kSegmentHeaderBytes = 4096;  // records begin here, in a page of their own
-inline constexpr uint64_t kSegmentHeaderUsedBytes = 76;
+inline constexpr uint64_t kSegmentHeaderUsedBytes = 80;  // the rest is zeros
 inline constexpr uint64_t kRecordHeaderBytes = 32;
 inline constexpr uint64_t kRecordAlignment = 8;
 inline constexpr size_t kIdBytes = 16;  // cluster ids and server UUIDs
 
 /// What a record is. Part of the format: append only, never renumber.
 enum class RecordType : uint8_t {
-  kData = 1,      // a payload for the applier
-  kTruncate = 2,  // all records before this one whose index is above its index are void
+  kData = 1,        // a payload for the applier
+  kTruncate = 2,    // all records before this one whose index is above its index are void
+  kMembership = 3,  // a payload for the consensus core; since version 2
 };
+static_assert(static_cast<int>(RecordType::kData) == static_cast<int>(RecordKind::kData));
+static_assert(static_cast<int>(RecordType::kMembership) ==
+              static_cast<int>(RecordKind::kMembership));
 
 struct SegmentHeader {
-  std::string cluster_id;    // kIdBytes
-  uint64_t sequence = 0;     // of segments, from 1, without holes
-  JournalIndex first_index;  // the first data record written into the segment has this index
+  std::string cluster_id;  // kIdBytes
+  uint64_t sequence = 0;   // of segments, from 1, without holes
+  uint32_t version = kJournalFormatVersion;
+  JournalIndex first_index;  // the first record written into the segment has this index
   Epoch previous_epoch;      // of the record before first_index; 0 when there is none
   uint64_t salt = 0;         // random for each use of a file
   uint64_t size_bytes = 0;   // of the file
+  /// The journal begins with this segment: those before it are void. Since version 2.
+  bool begins_journal = false;
 
   /// kSegmentHeaderBytes long.
   std::string Encode() const;

@@ -2,12 +2,15 @@
 //
 // Steps (those before 5 only read, but for the identity of a new folder):
 //  1. take the folder's lock
-//  2. read all segment headers: version, no hole in the sequence; check the identity
+//  2. read all segment headers: version, no hole in the sequence; the newest that begins the
+//  journal
+//     voids those before it; check the identity
 //  3. scan the segments in order: each begins with the index that its predecessor ended before
 //  4. judge what is behind the last record of the last segment: torn tail or damage
 //  5. write the last batch once more and zeros over the torn tail, sync; a crash in it changes
 //     nothing, as the bytes are the same and so is the verdict
-//  6. keep spares, remove unfinished files, make the first segment of a new journal
+//  6. keep spares, remove void segments and unfinished files, make the first segment of a new
+//     journal
 //
 // Why the last batch is written once more: a killed process may have left it in the kernel's cache
 // only, or its sync may have failed, after which the kernel takes those pages for clean. What is
@@ -16,18 +19,15 @@
 #include <utility>
 
 #include "metaserver/journal/journal.h"
+#include "metaserver/journal/rebuild_advice.h"
 #include "metaserver/journal/segment_scanner.h"
 
 namespace tercet {
 namespace {
 
 constexpr uint64_t kZeroStepBytes = 1 << 20;
-constexpr std::string_view kAdvice =
-    ". Nothing was changed. Do not remove files; check the disk, and restore the folder from a "
-    "backup or from another metaserver of the group";
-
 Status Damaged(const std::string& message) {
-  return Status(StatusCode::kCorruption, message + std::string(kAdvice));
+  return Status(StatusCode::kCorruption, message + ". " + std::string(kRebuildAdvice));
 }
 
 Status CheckOptions(const JournalOptions& options) {
@@ -75,8 +75,12 @@ class Journal::Recovery {
       Result<std::shared_ptr<Segment>> segment = journal_.files_.OpenSegment(sequence);
       if (segment.code() == StatusCode::kCorruption) return Damaged(segment.status().message());
       RETURN_IF_ERROR(segment.status());
-      if (!journal_.segments_.empty() &&
-          journal_.segments_.back()->header.sequence + 1 != sequence) {
+      if ((*segment)->header.begins_journal) {
+        // A reset did not come to remove them.
+        for (const auto& old : journal_.segments_) void_paths_.push_back(old->path);
+        journal_.segments_.clear();
+      } else if (!journal_.segments_.empty() &&
+                 journal_.segments_.back()->header.sequence + 1 != sequence) {
         return Damaged("the journal has a hole: " +
                        journal_.files_.SegmentPath(journal_.segments_.back()->header.sequence + 1) +
                        " is missing, though " + (*segment)->path + " is there");
@@ -111,10 +115,7 @@ class Journal::Recovery {
       return Status::Ok();
     }
     const SegmentHeader& oldest = journal_.segments_.front()->header;
-    journal_.first_ = oldest.first_index;
-    journal_.last_ = JournalIndex(oldest.first_index.value() - 1);
-    journal_.base_epoch_ = oldest.previous_epoch;
-    journal_.last_epoch_ = oldest.previous_epoch;
+    journal_.NoteReset(JournalIndex(oldest.first_index.value() - 1), oldest.previous_epoch);
     const Segment* previous = nullptr;
     for (const std::shared_ptr<Segment>& segment : journal_.segments_) {
       const SegmentHeader& header = segment->header;
@@ -126,9 +127,9 @@ class Journal::Recovery {
                        ", but " + segment->path + " goes on with record " +
                        std::to_string(header.first_index.value()));
       }
-      Result<SegmentTail> tail =
-          ScanSegment(*segment, [&](const RecordHeader& record, uint64_t offset, std::string_view) {
-            return Take(*segment, record, offset);
+      Result<SegmentTail> tail = ScanSegment(
+          *segment, [&](const RecordHeader& record, uint64_t offset, std::string_view payload) {
+            return Take(*segment, record, offset, payload);
           });
       if (tail.code() == StatusCode::kCorruption) return Damaged(tail.status().message());
       RETURN_IF_ERROR(tail.status());
@@ -138,7 +139,8 @@ class Journal::Recovery {
     return Status::Ok();
   }
 
-  Status Take(const Segment& segment, const RecordHeader& record, uint64_t offset) {
+  Status Take(const Segment& segment, const RecordHeader& record, uint64_t offset,
+              std::string_view payload) {
     const bool truncates = record.type == RecordType::kTruncate;
     if (truncates
             ? record.index >= journal_.last_
@@ -151,17 +153,14 @@ class Journal::Recovery {
                         std::to_string(journal_.last_epoch_.value()) + " is before it");
     }
     if (!truncates) {
-      journal_.positions_.push_back({record.epoch, segment.header.sequence,
-                                     static_cast<uint32_t>(offset), record.payload_bytes});
+      journal_.NoteAppended({static_cast<uint32_t>(segment.header.sequence),
+                             static_cast<uint32_t>(offset), record.payload_bytes},
+                            record.epoch, record.type, payload);
     } else if (record.index >= journal_.first_) {
-      journal_.positions_.resize(record.index.value() - journal_.first_.value() + 1);
+      journal_.NoteTruncated(record.index, record.epoch);
     } else {
-      journal_.positions_.clear();
-      journal_.first_ = record.index.Next();
-      journal_.base_epoch_ = record.epoch;
+      journal_.NoteReset(record.index, record.epoch);
     }
-    journal_.last_ = record.index;
-    journal_.last_epoch_ = record.epoch;
     return Status::Ok();
   }
 
@@ -199,6 +198,7 @@ class Journal::Recovery {
   Status SettleFiles() {
     SegmentFiles& files = journal_.files_;
     files.set_next_spare_number(content_.next_spare_number);
+    for (const std::string& path : void_paths_) RETURN_IF_ERROR(files.Remove(path));
     for (const std::string& name : content_.leftovers) {
       RETURN_IF_ERROR(files.Remove(files.folder() + "/" + name));
     }
@@ -219,14 +219,8 @@ class Journal::Recovery {
     RETURN_IF_ERROR(journal_.PrepareSpare());
     SpareFile spare = std::move(journal_.spares_.back());
     journal_.spares_.pop_back();
-    SegmentHeader header;
-    header.cluster_id = journal_.identity_.cluster_id;
-    header.sequence = 1;
-    header.first_index = JournalIndex(1);
-    header.salt = journal_.random_.Next();
-    header.size_bytes = journal_.options_.segment_bytes;
-    auto segment =
-        std::make_shared<Segment>(header, journal_.files_.SegmentPath(1), std::move(spare.file));
+    auto segment = std::make_shared<Segment>(journal_.NextSegmentHeader(),
+                                             journal_.files_.SegmentPath(1), std::move(spare.file));
     RETURN_IF_ERROR(journal_.files_.StartSegment(*segment, spare.path));
     journal_.segments_.push_back(std::move(segment));
     journal_.started_ = 1;
@@ -237,7 +231,8 @@ class Journal::Recovery {
   Disk& disk_;
   Journal& journal_;
   FolderContent content_;
-  SegmentTail tail_;  // of the segment scanned last
+  std::vector<std::string> void_paths_;  // of segments before the one that begins the journal
+  SegmentTail tail_;                     // of the segment scanned last
 };
 
 Result<std::unique_ptr<Journal>> Journal::Open(Disk& disk, Random& random, JournalOptions options) {

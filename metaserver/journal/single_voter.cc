@@ -117,6 +117,11 @@ SingleVoterCounters SingleVoter::counters() const {
   return counters_;
 }
 
+bool SingleVoter::HoldsLease(Epoch epoch) const {
+  std::lock_guard lock(mutex_);
+  return CheckActive(epoch).ok();
+}
+
 ConsensusState SingleVoter::state() const {
   std::lock_guard lock(mutex_);
   ConsensusState state;

@@ -85,6 +85,7 @@ class SingleVoter final : public Consensus {
   /// no thread waits for becomes durable with the next one that is waited for.
   Result<JournalIndex> Append(Epoch epoch, std::string payload) override;
   Status WaitApplied(JournalIndex index) override;
+  bool HoldsLease(Epoch epoch) const override;
   ConsensusState state() const override;
 
   /// Makes the voter inactive: whoever waits is answered kNotActive.
