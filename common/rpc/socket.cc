@@ -73,12 +73,27 @@ int AwaitConnect(int socket, bool has_deadline, Clock::time_point deadline) {
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return errno;
     if (ready == 0) return ETIMEDOUT;
-    int error = 0;
-    socklen_t size = sizeof(error);
-    if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
-    return error;
+    return ConnectOutcome(socket);
   }
 }
+
+/// Detaches unless it was dismissed. The aborter may be null.
+class Attachment {
+ public:
+  Attachment(SocketAborter* aborter, int socket)
+      : aborter_(aborter), attached_(aborter == nullptr || aborter->Attach(socket)) {}
+  ~Attachment() {
+    if (aborter_ != nullptr && attached_) aborter_->Detach();
+  }
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+  bool attached() const { return attached_; }
+  void Dismiss() { aborter_ = nullptr; }
+
+ private:
+  SocketAborter* aborter_;
+  const bool attached_;
+};
 
 /// Makes the socket's connections come from `source_host`, from any port of it.
 Status BindSource(int socket, int family, const std::string& source_host, std::string_view what) {
@@ -103,9 +118,11 @@ Status BindSource(int socket, int family, const std::string& source_host, std::s
 
 Result<UniqueSocket> ConnectOne(const addrinfo& address, bool has_deadline,
                                 Clock::time_point deadline, const std::string& source_host,
-                                std::string_view what) {
+                                std::string_view what, SocketAborter* aborter) {
   UniqueSocket socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket.get() < 0) return StatusFromErrno(errno, what);
+  Attachment attachment(aborter, socket.get());  // ends before the socket does
+  if (!attachment.attached()) return StatusFromSocketErrno(ECONNABORTED, what);
   if (!source_host.empty()) {
     RETURN_IF_ERROR(BindSource(socket.get(), address.ai_family, source_host, what));
   }
@@ -116,13 +133,14 @@ Result<UniqueSocket> ConnectOne(const addrinfo& address, bool has_deadline,
       error = AwaitConnect(socket.get(), has_deadline, deadline);
     }
   }
+  if (error == 0 && ConnectedToItself(socket.get())) error = ECONNREFUSED;
   if (error != 0) return StatusFromSocketErrno(error, what);
-  if (ConnectedToItself(socket.get())) return StatusFromSocketErrno(ECONNREFUSED, what);
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
     return StatusFromErrno(errno, what);
   }
   SetIntOption(socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  attachment.Dismiss();
   return socket;
 }
 
@@ -144,8 +162,71 @@ void UniqueSocket::Close() {
   descriptor_ = -1;
 }
 
+void SocketAborter::Abort() {
+  std::lock_guard lock(mutex_);
+  aborted_ = true;
+  // A socket that is still connecting ends with ECONNRESET.
+  if (socket_ >= 0) ::shutdown(socket_, SHUT_RDWR);
+}
+
+bool SocketAborter::aborted() const {
+  std::lock_guard lock(mutex_);
+  return aborted_;
+}
+
+bool SocketAborter::Attach(int socket) {
+  std::lock_guard lock(mutex_);
+  if (aborted_) return false;
+  socket_ = socket;
+  return true;
+}
+
+void SocketAborter::Detach() {
+  std::lock_guard lock(mutex_);
+  socket_ = -1;
+}
+
+Result<std::vector<SocketAddress>> ResolvePeer(const HostPort& peer) {
+  ASSIGN_OR_RETURN(AddressList found, Resolve(peer, /*for_listening=*/false));
+  std::vector<SocketAddress> addresses;
+  for (const addrinfo* entry = found.get(); entry != nullptr; entry = entry->ai_next) {
+    SocketAddress address;
+    if (entry->ai_addrlen > sizeof(address.storage)) continue;
+    std::memcpy(&address.storage, entry->ai_addr, entry->ai_addrlen);
+    address.size = entry->ai_addrlen;
+    addresses.push_back(address);
+  }
+  if (addresses.empty()) {
+    return Status(StatusCode::kUnavailable, "connect to " + peer.ToString() + ": no address");
+  }
+  return addresses;
+}
+
+Result<UniqueSocket> StartConnect(const SocketAddress& address) {
+  IgnoreSigpipe();
+  const std::string what = "connect to " + AddressName(address.storage);
+  UniqueSocket socket(
+      ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (socket.get() < 0) return StatusFromErrno(errno, what);
+  const auto* target = reinterpret_cast<const sockaddr*>(&address.storage);
+  if (::connect(socket.get(), target, address.size) != 0 && errno != EINPROGRESS &&
+      errno != EINTR) {
+    return StatusFromSocketErrno(errno, what);
+  }
+  SetIntOption(socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  return socket;
+}
+
+int ConnectOutcome(int socket) {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (error == 0 && ConnectedToItself(socket)) return ECONNREFUSED;
+  return error;
+}
+
 Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout,
-                                   const std::string& source_host) {
+                                   const std::string& source_host, SocketAborter* aborter) {
   IgnoreSigpipe();
   const bool has_deadline = timeout.count() > 0;
   const Clock::time_point deadline = Clock::now() + timeout;
@@ -153,7 +234,7 @@ Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::millisecon
   const std::string what = "connect to " + peer.ToString();
   Status last(StatusCode::kUnavailable, what + ": no address");
   for (const addrinfo* entry = addresses.get(); entry != nullptr; entry = entry->ai_next) {
-    auto socket = ConnectOne(*entry, has_deadline, deadline, source_host, what);
+    auto socket = ConnectOne(*entry, has_deadline, deadline, source_host, what, aborter);
     if (socket.ok()) return socket;
     last = socket.status();
     if (last.code() == StatusCode::kDeadlineExceeded) break;

@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/rpc/host_port.h"
@@ -36,12 +38,44 @@ class UniqueSocket {
   int descriptor_ = -1;
 };
 
+/// Lets another thread end what one thread does with a socket, connecting included. Thread-safe.
+class SocketAborter {
+ public:
+  /// Whoever waits for the attached socket, now or later, is woken and fails. Stays so.
+  void Abort();
+  bool aborted() const;
+
+  /// By the socket's user: false when it is aborted already. Detach before the socket is closed.
+  bool Attach(int socket);
+  void Detach();
+
+ private:
+  mutable std::mutex mutex_;
+  int socket_ = -1;       // guarded by mutex_
+  bool aborted_ = false;  // guarded by mutex_
+};
+
 /// A connected, blocking socket with TCP_NODELAY. Tries each address of the host within `timeout`
 /// (0: the system's own limit). `source_host`: the local address to connect from; empty: any.
 /// Errors name the peer: kUnavailable, kDeadlineExceeded; kInvalidArgument for a source address
-/// that is not one of this machine.
+/// that is not one of this machine. With an `aborter` the socket is attached to it from before it
+/// connects, and stays so.
 Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::milliseconds timeout,
-                                   const std::string& source_host = {});
+                                   const std::string& source_host = {},
+                                   SocketAborter* aborter = nullptr);
+
+struct SocketAddress {
+  sockaddr_storage storage;
+  socklen_t size = 0;
+};
+/// The addresses of a host, at least one. May wait for the name service.
+Result<std::vector<SocketAddress>> ResolvePeer(const HostPort& peer);
+
+/// A non-blocking socket that connects while the caller goes on. When poll(2) says that it is
+/// writable, ConnectOutcome tells how it went.
+Result<UniqueSocket> StartConnect(const SocketAddress& address);
+/// 0, or an errno.
+int ConnectOutcome(int socket);
 
 struct ListeningSocket {
   UniqueSocket socket;  // non-blocking

@@ -30,9 +30,10 @@ RpcConnection::~RpcConnection() = default;
 Result<std::unique_ptr<RpcConnection>> RpcConnection::Connect(const HostPort& peer,
                                                               const std::string& service,
                                                               std::chrono::milliseconds timeout,
-                                                              const std::string& source_host) {
+                                                              const std::string& source_host,
+                                                              SocketAborter* aborter) {
   RedirectThriftOutput();
-  ASSIGN_OR_RETURN(UniqueSocket socket, ConnectSocket(peer, timeout, source_host));
+  ASSIGN_OR_RETURN(UniqueSocket socket, ConnectSocket(peer, timeout, source_host, aborter));
   try {
     std::unique_ptr<RpcConnection> connection(new RpcConnection);
     connection->impl_->socket = std::make_shared<RpcSocket>(socket.get());
@@ -42,6 +43,7 @@ Result<std::unique_ptr<RpcConnection>> RpcConnection::Connect(const HostPort& pe
     connection->SetTimeout(timeout);
     return connection;
   } catch (...) {
+    if (aborter != nullptr) aborter->Detach();
     return StatusFromRpcException(peer, service);
   }
 }

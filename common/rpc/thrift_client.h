@@ -1,18 +1,23 @@
 // Calls to a Thrift service of one peer: framed binary protocol, multiplexed by service name,
-// pooled connections, a deadline on every call, bounded message sizes.
+// pooled connections, a deadline on every call, bounded message sizes. Calls that a peer leaves
+// without an answer can be ended from another thread.
 #pragma once
 
 #include <thrift/TConfiguration.h>
 #include <thrift/protocol/TProtocol.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
 #include "common/rpc/host_port.h"
+#include "common/rpc/socket.h"
 
 namespace tercet {
 
@@ -26,18 +31,20 @@ std::shared_ptr<apache::thrift::TConfiguration> RpcConfiguration();
 class RpcConnection {
  public:
   /// Connects, from `source_host` unless that is empty; kUnavailable or kDeadlineExceeded with the
-  /// address in the message.
+  /// address in the message. Through the `aborter`, if there is one, others can end this and all
+  /// use of the connection; it must outlive the connection.
   static Result<std::unique_ptr<RpcConnection>> Connect(const HostPort& peer,
                                                         const std::string& service,
                                                         std::chrono::milliseconds timeout,
-                                                        const std::string& source_host = {});
+                                                        const std::string& source_host = {},
+                                                        SocketAborter* aborter = nullptr);
   ~RpcConnection();
   /// Applies to each send and receive from now on.
   void SetTimeout(std::chrono::milliseconds timeout);
   /// True when the peer closed or broke the connection while no call used it.
   bool LooksClosed() const;
   std::shared_ptr<apache::thrift::protocol::TProtocol> protocol() const;
-  /// For who sends framed messages by himself; open as long as the connection.
+  /// For poll(2) and who sends framed messages by himself; open as long as the connection.
   int socket() const;
 
  private:
@@ -54,6 +61,8 @@ Status StatusFromRpcException(const HostPort& peer, const std::string& service);
 template <typename Client>
 class RpcClientPool {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// Keeps at most `max_idle` connections open while no call uses them.
   RpcClientPool(HostPort peer, std::string service, size_t max_idle = 64)
       : peer_(std::move(peer)), service_(std::move(service)), max_idle_(max_idle) {}
@@ -65,20 +74,15 @@ class RpcClientPool {
   /// bounds connecting and each exchange of bytes.
   template <typename Function>
   Status Call(std::chrono::milliseconds timeout, Function&& call) {
-    std::unique_ptr<Entry> entry = TakeIdle();
-    if (entry == nullptr) {
-      auto connection = RpcConnection::Connect(peer_, service_, timeout);
-      if (!connection.ok()) return connection.status();
-      entry = std::make_unique<Entry>(std::move(connection).value());
-    }
-    entry->connection->SetTimeout(timeout);
+    Use use(this);
+    if (Status ready = use.Prepare(timeout); !ready.ok()) return ready;
     try {
-      call(entry->client);
+      call(*use.entry().client);
     } catch (...) {
       DropIdle();
       return StatusFromRpcException(peer_, service_);
     }
-    PutIdle(std::move(entry));
+    use.Keep();
     return Status::Ok();
   }
 
@@ -89,37 +93,107 @@ class RpcClientPool {
     closed.swap(idle_);
   }
 
+  /// Ends the calls that began at least `age` ago, also those that are still connecting: they fail
+  /// at once with kUnavailable. Returns how many.
+  size_t AbortCalls(Clock::duration age = Clock::duration::zero()) {
+    const Clock::time_point since = Clock::now() - age;
+    std::lock_guard lock(mutex_);
+    size_t count = 0;
+    for (Entry* entry : in_use_) {
+      if (entry->since > since || entry->aborter.aborted()) continue;
+      entry->aborter.Abort();
+      ++count;
+    }
+    return count;
+  }
+
+  /// When the oldest call in progress began; nullopt when there is none.
+  std::optional<Clock::time_point> OldestCall() const {
+    std::lock_guard lock(mutex_);
+    std::optional<Clock::time_point> oldest;
+    for (const Entry* entry : in_use_) {
+      if (!oldest || entry->since < *oldest) oldest = entry->since;
+    }
+    return oldest;
+  }
+
  private:
   struct Entry {
-    explicit Entry(std::unique_ptr<RpcConnection> c)
-        : connection(std::move(c)), client(connection->protocol()) {}
+    SocketAborter aborter;  // outlives the connection
     std::unique_ptr<RpcConnection> connection;
-    Client client;
+    std::optional<Client> client;
+    // Guarded by the pool's mutex, while in use.
+    Clock::time_point since;
+    size_t position = 0;  // in in_use_
   };
 
-  /// An idle connection that the peer has not closed meanwhile, or none.
-  std::unique_ptr<Entry> TakeIdle() {
-    while (true) {
-      std::unique_ptr<Entry> entry;
-      {
-        std::lock_guard lock(mutex_);
-        if (idle_.empty()) return nullptr;
-        entry = std::move(idle_.back());
-        idle_.pop_back();
-      }
-      if (!entry->connection->LooksClosed()) return entry;
+  /// One call's hold on a connection, which others can see and abort meanwhile.
+  class Use {
+   public:
+    explicit Use(RpcClientPool* pool) : pool_(pool), entry_(pool->Take()) {}
+    ~Use() {
+      if (entry_ != nullptr) pool_->GiveBack(std::move(entry_), /*keep=*/false);
     }
-  }
-  void PutIdle(std::unique_ptr<Entry> entry) {
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+    Entry& entry() { return *entry_; }
+    Status Prepare(std::chrono::milliseconds timeout) {
+      while (entry_->connection != nullptr) {
+        if (!entry_->connection->LooksClosed()) {
+          entry_->connection->SetTimeout(timeout);
+          return Status::Ok();
+        }
+        pool_->GiveBack(std::move(entry_), /*keep=*/false);
+        entry_ = pool_->Take();
+      }
+      auto connected =
+          RpcConnection::Connect(pool_->peer_, pool_->service_, timeout, {}, &entry_->aborter);
+      if (!connected.ok()) return connected.status();
+      entry_->connection = std::move(connected).value();
+      entry_->client.emplace(entry_->connection->protocol());
+      return Status::Ok();
+    }
+    void Keep() { pool_->GiveBack(std::move(entry_), /*keep=*/true); }
+
+   private:
+    RpcClientPool* const pool_;
+    std::unique_ptr<Entry> entry_;
+  };
+
+  /// An idle connection, which the peer may have closed, or an entry without one; in use from now
+  /// on.
+  std::unique_ptr<Entry> Take() {
+    const Clock::time_point now = Clock::now();
+    std::unique_ptr<Entry> entry;
     std::lock_guard lock(mutex_);
-    if (idle_.size() < max_idle_) idle_.push_back(std::move(entry));
+    if (idle_.empty()) {
+      entry = std::make_unique<Entry>();
+    } else {
+      entry = std::move(idle_.back());
+      idle_.pop_back();
+    }
+    entry->since = now;
+    entry->position = in_use_.size();
+    in_use_.push_back(entry.get());
+    return entry;
+  }
+  void GiveBack(std::unique_ptr<Entry> entry, bool keep) {
+    // What is not kept is closed after the lock is released: `entry` is destroyed last.
+    std::lock_guard lock(mutex_);
+    in_use_.back()->position = entry->position;
+    in_use_[entry->position] = in_use_.back();
+    in_use_.pop_back();
+    if (keep && idle_.size() < max_idle_) idle_.push_back(std::move(entry));
   }
 
   const HostPort peer_;
   const std::string service_;
   const size_t max_idle_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Entry>> idle_;  // guarded by mutex_
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  std::vector<std::unique_ptr<Entry>> idle_;
+  std::vector<Entry*> in_use_;  // each owned by its Use
 };
 
 }  // namespace tercet
