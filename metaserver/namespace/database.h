@@ -22,32 +22,17 @@
 #include "common/base/ids.h"
 #include "common/base/status.h"
 #include "metaserver/namespace/proposed_overlay.h"
+#include "metaserver/namespace/state_store.h"
 #include "metaserver/namespace/view.h"
 #include "metaserver/raft/consensus.h"
 
-namespace leveldb {
-class Cache;
-class DB;
-class FilterPolicy;
-}  // namespace leveldb
-
 namespace tercet {
-
-class StateEnv;
-
-struct DatabaseOptions {
-  std::string path;  // the folder; made when it is not there
-  size_t block_cache_bytes = 64 << 20;
-  /// LevelDB may hold two of these in memory. Larger ones make for fewer stalls under bulk loads.
-  size_t write_buffer_bytes = 16 << 20;
-  size_t table_bytes = 8 << 20;
-  int max_open_files = 512;
-};
 
 class Database final : public Applier {
  public:
   /// kBusy when another process has the database open, kCorruption when it is damaged,
-  /// kVersionTooNew when a newer Tercet wrote it (then nothing was changed).
+  /// kVersionTooNew when a newer Tercet wrote it, kFailedPrecondition when it is a state that is
+  /// not fetched to its end (then nothing was changed).
   static Result<std::unique_ptr<Database>> Open(const DatabaseOptions& options);
   /// Syncs what was applied. No view or snapshot may be used any more.
   ~Database() override;
@@ -70,9 +55,9 @@ class Database final : public Applier {
   /// The newest proposed record that is not applied yet; 0 when there is none. Thread-safe.
   JournalIndex newest_proposed() const { return overlay_.newest(); }
 
-  /// Not durable until SyncApplied. kInternal when the records do not follow the applied index
-  /// without a gap; kCorruption when a payload is no write set or touches the database's own rows
-  /// (nothing of the span is applied then).
+  /// Of a membership record only the index is taken. Not durable until SyncApplied. kInternal when
+  /// the records do not follow the applied index without a gap; kCorruption when a payload is no
+  /// write set or touches the database's own rows (nothing of the span is applied then).
   Status Apply(std::span<const CommittedRecord> records) override;
   /// Thread-safe, and does not hold up Apply.
   Result<JournalIndex> SyncApplied() override;
@@ -81,27 +66,21 @@ class Database final : public Applier {
   /// The epoch of the record at applied_index(); 0 when none is applied. Not thread-safe against
   /// Apply.
   Epoch applied_epoch() const { return applied_epoch_; }
+  /// Until this record is applied the rows are of no one moment and only good for applying records
+  /// (state_builder.h): no reads, no snapshots for others, no vote for this member as active. 0 for
+  /// a state that was not fetched.
+  JournalIndex consistent_from() const { return consistent_from_; }
 
   /// LevelDB's own figures in text, for people. Thread-safe.
   std::string Statistics() const;
 
  private:
-  // What LevelDB works with; it must outlive the database.
-  struct Parts {
-    std::unique_ptr<StateEnv> env;
-    std::unique_ptr<leveldb::Cache> cache;
-    std::unique_ptr<const leveldb::FilterPolicy> filter;
-    std::unique_ptr<leveldb::DB> db;  // goes first
-
-    Parts();
-    Parts(Parts&&) noexcept;
-    ~Parts();
-  };
-  Database(std::string path, Parts parts, JournalIndex applied, Epoch epoch);
+  Database(std::unique_ptr<StateStore> store, JournalIndex applied, Epoch epoch,
+           JournalIndex consistent_from);
 
   // Constant after construction.
-  const std::string path_;
-  const Parts parts_;
+  const JournalIndex consistent_from_;
+  const std::unique_ptr<StateStore> store_;
   const std::unique_ptr<const View> committed_;
 
   // Self-synchronised.

@@ -2,9 +2,10 @@
 // (metaserver/namespace/state_format.md, "A state being fetched").
 //
 // The rows may come from several snapshots, one after the other in key order: of index S0 first, of
-// later ones after a cut. What is in the journal is blind puts and deletes, so whatever rows of later
-// moments are mixed in: after the records S0+1 … N are applied, N being the newest snapshot's index,
-// the state is that of record N. Until then it is no state of any moment: `consistent_from` is N.
+// later ones after a cut. What is in the journal is blind puts and deletes, so whatever rows of
+// later moments are mixed in: after the records S0+1 … N are applied, N being the newest snapshot's
+// index, the state is that of record N. Until then it is no state of any moment: `consistent_from`
+// is N.
 //
 // Crash at any moment: the folder holds all rows up to the key of the last Put that was synced, and
 // goes on from there; a folder that is not finished is never taken for a state.
@@ -42,9 +43,9 @@ class StateBuilder {
   ~StateBuilder();
 
   bool begun() const;
-  const StateBase& base() const;    // begun
+  const StateBase& base() const;         // begun
   const std::string& after_key() const;  // empty: nothing is there yet
-  uint64_t row_count() const;       // so far
+  uint64_t row_count() const;            // so far
 
   /// The first snapshot. Durable when it returns.
   Status Begin(const StateBase& base);
@@ -63,8 +64,9 @@ class StateBuilder {
   const std::unique_ptr<Impl> impl_;
 };
 
-/// Reads rows of `view` behind `after_key` into the form of ReadStateSnapshotResponse, the database's
-/// own rows left out; at least one when there is one, no more once they exceed `max_bytes`.
+/// Reads rows of `view` behind `after_key` into the form of ReadStateSnapshotResponse, the
+/// database's own rows left out; at least one when there is one, no more once they exceed
+/// `max_bytes`.
 struct StateRows {
   std::string rows;
   std::string last_key;

@@ -1,66 +1,37 @@
 #include "metaserver/namespace/state_env.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
-#include "common/env/disk.h"
+#include "common/env/posix_disk.h"
 
 namespace tercet {
 
 // Shared by all logs of one database.
 struct WalHealth {
   std::mutex mutex;
-  int error = 0;  // errno of the first failure, guarded by mutex; 0: none
+  Status failure;  // the first one, guarded by mutex
 
-  int Get() {
+  Status Get() {
     std::lock_guard lock(mutex);
-    return error;
+    return failure;
   }
-  int Fail(int new_error) {
+  Status Fail(const Status& status) {
     std::lock_guard lock(mutex);
-    if (error == 0) error = new_error;
-    return error;
+    if (failure.ok()) failure = status;
+    return failure;
   }
 };
 
 namespace {
 
-leveldb::Status ToLevelDb(const std::string& path, int error) {
-  if (error == 0) return leveldb::Status::OK();
-  if (error == ENOENT) return leveldb::Status::NotFound(path, strerror(error));
-  return leveldb::Status::IOError(path, strerror(error));
-}
-
 bool IsLog(const std::string& path) {
   return path.size() > 4 && path.compare(path.size() - 4, 4, ".log") == 0;
-}
-
-int WriteFully(int fd, const char* data, size_t size) {
-  while (size > 0) {
-    ssize_t written = write(fd, data, size);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return errno;
-    }
-    data += written;
-    size -= static_cast<size_t>(written);
-  }
-  return 0;
-}
-
-int SyncFolderOf(const std::string& path) {
-  int fd = open(DirectoryOf(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  int error = fsync(fd) == 0 ? 0 : errno;
-  close(fd);
-  return error;
 }
 
 }  // namespace
@@ -69,54 +40,55 @@ int SyncFolderOf(const std::string& path) {
 // any.
 class WalFile {
  public:
-  WalFile(std::string path, int fd, std::shared_ptr<WalHealth> health)
-      : path_(std::move(path)), fd_(fd), health_(std::move(health)) {}
-  ~WalFile() { close(fd_); }
+  WalFile(Disk& disk, std::string path, std::unique_ptr<File> file,
+          std::shared_ptr<WalHealth> health)
+      : disk_(disk), path_(std::move(path)), file_(std::move(file)), health_(std::move(health)) {}
 
-  int Append(const char* data, size_t size) {
+  Status Append(const char* data, size_t size) {
     buffer_.append(data, size);
-    return buffer_.size() >= kBufferBytes ? Flush() : 0;
+    return buffer_.size() >= kBufferBytes ? Flush() : Status::Ok();
   }
 
-  int Flush() {
-    if (int error = health_->Get(); error != 0) return error;
-    if (buffer_.empty()) return 0;
-    int error = WriteFully(fd_, buffer_.data(), buffer_.size());
-    if (error != 0) return health_->Fail(error);
+  Status Flush() {
+    RETURN_IF_ERROR(health_->Get());
+    if (buffer_.empty()) return Status::Ok();
+    if (Status status = file_->WriteAt(written_, buffer_); !status.ok()) {
+      return health_->Fail(status);
+    }
     written_ += buffer_.size();
     buffer_.clear();
-    if (written_ - writeback_started_ >= kWritebackBytes) {
+    if (written_ - writeback_started_ >= kWritebackBytes && file_->descriptor() >= 0) {
       // Only to keep the later sync short, so its outcome does not matter: fdatasync reports what
       // failed.
-      (void)sync_file_range(fd_, static_cast<off_t>(writeback_started_),
+      (void)sync_file_range(file_->descriptor(), static_cast<off_t>(writeback_started_),
                             static_cast<off_t>(written_ - writeback_started_),
                             SYNC_FILE_RANGE_WRITE);
       writeback_started_ = written_;
     }
-    return 0;
+    return Status::Ok();
   }
 
   // One at a time: of two syncs that run together the kernel tells only one about an error, and the
   // other would vouch for what is lost.
-  int Sync() {
+  Status Sync() {
     std::lock_guard lock(sync_mutex_);
-    if (int error = health_->Get(); error != 0) return error;
-    if (fdatasync(fd_) != 0) return health_->Fail(errno);
+    RETURN_IF_ERROR(health_->Get());
+    if (Status status = file_->Sync(); !status.ok()) return health_->Fail(status);
     if (!name_is_durable_) {
-      if (int error = SyncFolderOf(path_); error != 0) return health_->Fail(error);
+      Status status = disk_.SyncDirectory(DirectoryOf(path_));
+      if (!status.ok()) return health_->Fail(status);
       name_is_durable_ = true;
     }
-    return 0;
+    return Status::Ok();
   }
-
-  const std::string& path() const { return path_; }
 
  private:
   static constexpr size_t kBufferBytes = 64 << 10;
   static constexpr uint64_t kWritebackBytes = 1 << 20;
 
+  Disk& disk_;
   const std::string path_;
-  const int fd_;
+  const std::unique_ptr<File> file_;
   const std::shared_ptr<WalHealth> health_;
 
   // Used by the writer only.
@@ -140,13 +112,13 @@ class WalHandle final : public leveldb::WritableFile {
   }
 
   leveldb::Status Append(const leveldb::Slice& data) override {
-    return ToLevelDb(file_->path(), file_->Append(data.data(), data.size()));
+    return ToLevelDbStatus(file_->Append(data.data(), data.size()));
   }
-  leveldb::Status Flush() override { return ToLevelDb(file_->path(), file_->Flush()); }
+  leveldb::Status Flush() override { return ToLevelDbStatus(file_->Flush()); }
   leveldb::Status Sync() override {
-    int error = file_->Flush();
-    if (error == 0) error = file_->Sync();
-    return ToLevelDb(file_->path(), error);
+    Status status = file_->Flush();
+    if (status.ok()) status = file_->Sync();
+    return ToLevelDbStatus(status);
   }
   leveldb::Status Close() override {
     leveldb::Status status = Sync();
@@ -156,30 +128,6 @@ class WalHandle final : public leveldb::WritableFile {
 
  private:
   std::shared_ptr<WalFile> file_;
-};
-
-class TableFile final : public leveldb::RandomAccessFile {
- public:
-  TableFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
-  ~TableFile() override { close(fd_); }
-
-  leveldb::Status Read(uint64_t offset, size_t size, leveldb::Slice* result,
-                       char* scratch) const override {
-    size_t done = 0;
-    while (done < size) {
-      ssize_t got = pread(fd_, scratch + done, size - done, static_cast<off_t>(offset + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return ToLevelDb(path_, errno);
-      if (got == 0) break;
-      done += static_cast<size_t>(got);
-    }
-    *result = leveldb::Slice(scratch, done);
-    return leveldb::Status::OK();
-  }
-
- private:
-  const std::string path_;
-  const int fd_;
 };
 
 // A log being read back, ended at its first damaged place. The layout is LevelDB's (its
@@ -271,8 +219,8 @@ class PrefixOfLog final : public leveldb::SequentialFile {
 
 }  // namespace
 
-StateEnv::StateEnv()
-    : EnvWrapper(leveldb::Env::Default()),
+StateEnv::StateEnv(Disk& disk)
+    : DiskEnv(disk, /*queue_work=*/&disk != &RealDisk()),
       health_(std::make_shared<WalHealth>()),
       damaged_log_(std::make_shared<std::string>()) {}
 
@@ -284,16 +232,16 @@ Status StateEnv::SyncLog() {
     std::lock_guard lock(mutex_);
     wal = wal_;
   }
-  int error = wal != nullptr ? wal->Sync() : health_->Get();
-  return error == 0 ? Status::Ok() : StatusFromErrno(error, "sync of the state database's log");
+  Status status = wal != nullptr ? wal->Sync() : health_->Get();
+  return status.ok() ? status : status.WithContext("sync of the state database's log");
 }
 
 leveldb::Status StateEnv::NewSequentialFile(const std::string& path,
                                             leveldb::SequentialFile** result) {
-  if (!IsLog(path)) return target()->NewSequentialFile(path, result);
+  if (!IsLog(path)) return DiskEnv::NewSequentialFile(path, result);
   if (!damaged_log_->empty() && *damaged_log_ != path) {
     uint64_t size = 0;
-    leveldb::Status status = target()->GetFileSize(path, &size);
+    leveldb::Status status = GetFileSize(path, &size);
     if (!status.ok()) return status;
     if (size > 0) {
       return leveldb::Status::Corruption(*damaged_log_ + " is damaged, but a later log holds data",
@@ -301,23 +249,14 @@ leveldb::Status StateEnv::NewSequentialFile(const std::string& path,
     }
   }
   leveldb::SequentialFile* file = nullptr;
-  leveldb::Status status = target()->NewSequentialFile(path, &file);
+  leveldb::Status status = DiskEnv::NewSequentialFile(path, &file);
   if (!status.ok()) return status;
   *result = new PrefixOfLog(path, std::unique_ptr<leveldb::SequentialFile>(file), damaged_log_);
   return status;
 }
 
-leveldb::Status StateEnv::NewRandomAccessFile(const std::string& path,
-                                              leveldb::RandomAccessFile** result) {
-  *result = nullptr;
-  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return ToLevelDb(path, errno);
-  *result = new TableFile(path, fd);
-  return leveldb::Status::OK();
-}
-
 leveldb::Status StateEnv::NewWritableFile(const std::string& path, leveldb::WritableFile** result) {
-  if (!IsLog(path)) return target()->NewWritableFile(path, result);
+  if (!IsLog(path)) return DiskEnv::NewWritableFile(path, result);
   *result = nullptr;
   // The full log is made durable before SyncLog turns to the new one. LevelDB's writer is in here
   // and so does not write to the full one.
@@ -327,25 +266,16 @@ leveldb::Status StateEnv::NewWritableFile(const std::string& path, leveldb::Writ
     full = wal_;
   }
   if (full != nullptr) {
-    if (int error = full->Sync(); error != 0) return ToLevelDb(full->path(), error);
+    if (Status status = full->Sync(); !status.ok()) return ToLevelDbStatus(status);
   }
-  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return ToLevelDb(path, errno);
-  auto wal = std::make_shared<WalFile>(path, fd, health_);
+  Result<std::unique_ptr<File>> file = disk().Open(path, OpenMode::kCreate);
+  if (!file.ok()) return ToLevelDbStatus(file.status());
+  if (Status status = (*file)->Truncate(0); !status.ok()) return ToLevelDbStatus(status);
+  auto wal = std::make_shared<WalFile>(disk(), path, std::move(file).value(), health_);
   *result = new WalHandle(wal);
   std::lock_guard lock(mutex_);
   wal_ = std::move(wal);
   return leveldb::Status::OK();
-}
-
-leveldb::Status StateEnv::LockFile(const std::string& path, leveldb::FileLock** lock) {
-  leveldb::Status status = target()->LockFile(path, lock);
-  if (!status.ok()) {
-    // Told apart from a file that cannot be opened. Not by opening it: closing it again would drop
-    // a lock that this process holds (fcntl locks).
-    if (access(path.c_str(), R_OK | W_OK) == 0) lock_was_held_ = true;
-  }
-  return status;
 }
 
 }  // namespace tercet

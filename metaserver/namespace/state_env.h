@@ -13,20 +13,18 @@
 //     cut does not do that).
 //
 // Besides, tables are read with pread instead of mmap, so that the block cache bounds the memory
-// they take.
+// they take (disk_env.h, which also says what is done about files other than logs).
 //
 // After a failed write or sync of a log every later one fails too: the kernel may have dropped what
 // it could not write.
 #pragma once
 
-#include <leveldb/env.h>
-
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "common/base/status.h"
+#include "metaserver/namespace/disk_env.h"
 
 namespace tercet {
 
@@ -34,28 +32,22 @@ class WalFile;
 struct WalHealth;
 
 /// Thread-safe. Must outlive the database opened on it.
-class StateEnv final : public leveldb::EnvWrapper {
+class StateEnv final : public DiskEnv {
  public:
-  StateEnv();
+  /// On RealDisk() LevelDB has its own thread, on another disk work is queued.
+  explicit StateEnv(Disk& disk);
   ~StateEnv() override;
 
   /// Makes durable what was written to the logs before the call. Does not hold up writes. After an
   /// error every later call and every later write of a log gives the same error.
   Status SyncLog();
 
-  /// Whether opening failed because another process (or another database object) has it open.
-  bool lock_was_held() const { return lock_was_held_; }
-
   leveldb::Status NewSequentialFile(const std::string& path,
                                     leveldb::SequentialFile** result) override;
-  leveldb::Status NewRandomAccessFile(const std::string& path,
-                                      leveldb::RandomAccessFile** result) override;
   leveldb::Status NewWritableFile(const std::string& path, leveldb::WritableFile** result) override;
-  leveldb::Status LockFile(const std::string& path, leveldb::FileLock** lock) override;
 
  private:
   // Self-synchronised.
-  std::atomic<bool> lock_was_held_{false};
   const std::shared_ptr<WalHealth> health_;
 
   std::mutex mutex_;
