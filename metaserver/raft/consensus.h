@@ -2,7 +2,8 @@
 // metaserver.
 //
 // Invariants:
-//  - Records have consecutive indexes from 1. A record that was reported as applied is never lost or
+//  - Records have consecutive indexes from 1. A record that was reported as applied is never lost
+//  or
 //    changed.
 //  - Records are applied in order of their indexes, each exactly once with respect to the applier's
 //    own durable applied index.

@@ -37,6 +37,7 @@ struct Member {
 /// majorities of them share a member.
 struct Membership {
   static constexpr size_t kMaxMembers = 15;
+  static constexpr size_t kMaxAddressBytes = 261;  // a host name of 255, a colon, a port
 
   std::vector<Member> members;  // by ascending id
   MemberId next_id{1};          // for the next one that is added
@@ -48,8 +49,12 @@ struct Membership {
   /// So many voters are a majority.
   size_t quorum() const { return voter_count() / 2 + 1; }
 
+  /// kInvalidArgument unless it can be encoded: ids ascend, none is 0 or next_id or above, and the
+  /// bounds are kept. A membership of nobody is valid.
+  Status Validate() const;
+  /// Of a valid membership.
   std::string Encode() const;
-  /// kCorruption when `bytes` is not exactly one membership, kVersionTooNew.
+  /// kCorruption when `bytes` is not exactly one valid membership, kVersionTooNew.
   static Result<Membership> Decode(std::string_view bytes);
 
   friend bool operator==(const Membership&, const Membership&) = default;

@@ -12,7 +12,8 @@
 //  - Log matching: two logs that have a record of the same index and epoch are the same up to it.
 //  - Leader completeness: what is committed is in the log of every later leader.
 //  - A leader commits by counting only records of its own epoch (5.4.2 of the paper).
-//  - Lease: while `lease_until_ns` of a leader is ahead of its clock no other member can have become
+//  - Lease: while `lease_until_ns` of a leader is ahead of its clock no other member can have
+//  become
 //    leader, as long as clocks run alike within a quarter: each voter that a lease counts on
 //    promised not to vote for another for election_timeout since it heard from the leader.
 //  - A member that starts anew votes for nobody before election_timeout has gone by: it does not
@@ -52,6 +53,8 @@ struct RaftOptions {
   int64_t transfer_timeout_ns = 1'000'000'000;
   /// AppendRequests with records under way to one member.
   int max_in_flight = 16;
+  /// A member that lacks more records than this cannot take leadership over.
+  uint64_t max_transfer_lag = 4096;
 };
 
 /// What a member must never forget; the driver keeps it durable.
@@ -86,8 +89,8 @@ std::string_view RaftRoleName(RaftRole role);
 struct RaftEffects {
   std::optional<HardState> hard_state;
   std::optional<JournalIndex> truncate_after;
-  /// To be put at the end of the log, in order, and synced; LogDurable tells when. Of a leader's own
-  /// proposals there is nothing here: their driver has appended them itself.
+  /// To be put at the end of the log, in order, and synced; LogDurable tells when. Of a leader's
+  /// own proposals there is nothing here: their driver has appended them itself.
   std::vector<CommittedRecord> append;
   std::vector<RaftMessage> messages;
   /// This member is too far behind; set once per offer.
@@ -158,22 +161,29 @@ class RaftCore {
   /// Whether this member has the namespace. Without it, it leads only to hand over. A metaserver
   /// that fetches it reports so to its leader.
   void SetLacksState(bool lacks_state);
-  /// The disk is short of room: this member lets others lead if they can.
+  /// The disk is short of room: this member lets others lead if they can (an active looks at each
+  /// Tick whether one can), and as a follower it drops records.
   void SetShortOfSpace(bool short_of_space);
+  /// What to add to `now_ns` to get the wall clock's time, to find clocks that differ: goes out
+  /// with answers. Until the first call nothing is said of clocks.
+  void SetWallOffset(int64_t wall_minus_monotonic_ns);
   /// The connection to a member is new: what was under way to it is lost.
   void LinkReset(MemberId member);
   /// Hands leadership over to `target`, or to the best one for 0, as soon as that has all records.
   /// kNotActive; kFailedPrecondition with the reason when no such member can take it; kBusy.
   Status Transfer(MemberId target, int64_t now_ns);
-  /// Gives up leadership at once: the journal cannot be written, or the member stops.
+  /// Gives up leadership at once: the journal cannot be written, or the member stops. The best
+  /// other member is told to take over, if there is one.
   void Resign(int64_t now_ns);
 
   RaftEffects TakeEffects();
 
-  /// What to send to a member now, if anything; null for a member behind the log's first record
-  /// (it gets a StateOffer among the messages). Leaders only.
+  /// What to send to a member now, if anything; to be asked until there is nothing, after each
+  /// input and tick. Of a member behind the log's first record only heartbeats (it gets a
+  /// StateOffer among the messages when it answers one). Leaders only. Changes nothing.
   std::optional<AppendPlan> NextAppend(MemberId to, int64_t now_ns);
-  /// Records up to `last` (plan.previous_index for a heartbeat) of the plan went out.
+  /// Records up to `last` (plan.previous_index for a heartbeat) of the plan went out, or are about
+  /// to. What was lost shows with the next heartbeat.
   void AppendSent(MemberId to, const AppendPlan& plan, JournalIndex last, int64_t now_ns);
 
   // State.
@@ -200,8 +210,13 @@ class RaftCore {
   std::pair<JournalIndex, Membership> MembershipAt(JournalIndex index) const;
   /// The oldest record that some member of the group may still need from this leader's log;
   /// last + 1 when none does. Members not heard of in this epoch need what they had when it began.
+  /// Of members that are no leader: last + 1.
   JournalIndex needed_from() const;
   std::vector<PeerProgress> progress() const;
+  /// A committed membership knows this member no longer. It takes no part any more.
+  bool removed() const;
+  /// Messages that made no sense, since the start.
+  uint64_t rejected_messages() const;
 
  private:
   struct Impl;
