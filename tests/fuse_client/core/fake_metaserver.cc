@@ -12,10 +12,8 @@
 namespace tercet {
 namespace {
 
-void SetStatus(const Status& status, wire::ReplyInfo* info) {
-  info->status.code = static_cast<int32_t>(status.code());
-  info->status.message = status.message();
-}
+/// Each connection has a thread of its own.
+thread_local size_t current_door = 0;
 
 }  // namespace
 
@@ -38,10 +36,43 @@ Result<std::vector<ServerId>> RoundRobinChooser::Choose(int wanted, int minimum,
                 "too few servers are there");
 }
 
+/// What a request meets before it gets to the handler.
+class FakeMetaserver::DoorProcessor final : public apache::thrift::TProcessor {
+ public:
+  DoorProcessor(FakeMetaserver* fake, size_t door, std::shared_ptr<apache::thrift::TProcessor> next)
+      : fake_(fake), door_(door), next_(std::move(next)) {}
+
+  bool process(std::shared_ptr<apache::thrift::protocol::TProtocol> in,
+               std::shared_ptr<apache::thrift::protocol::TProtocol> out, void* context) override {
+    {
+      std::unique_lock lock(fake_->mutex_);
+      Door& door = *fake_->doors_[door_];
+      ++door.requests;
+      fake_->changed_.notify_all();
+      fake_->changed_.wait(lock, [&] { return door.role != Role::kFrozen || door.stopping; });
+      if (door.stopping) return false;
+    }
+    current_door = door_;
+    return next_->process(in, out, context);
+  }
+
+ private:
+  FakeMetaserver* const fake_;
+  const size_t door_;
+  const std::shared_ptr<apache::thrift::TProcessor> next_;
+};
+
 class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
  public:
   explicit Handler(FakeMetaserver* fake) : fake_(fake) {}
 
+  void FindActive(wire::FindActiveResponse& out, const wire::FindActiveRequest&) override {
+    std::lock_guard lock(fake_->mutex_);
+    ++fake_->CurrentDoorLocked().finds;
+    if (fake_->BeginLocked("FindActive", &out.info)) {
+      fake_->SetStatusLocked(Status::Ok(), &out.info);
+    }
+  }
   void OpenSession(wire::OpenSessionResponse& out, const wire::OpenSessionRequest& in) override {
     fake_->OpenSession(in, &out);
   }
@@ -50,12 +81,15 @@ class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
   }
   void CloseSession(wire::CloseSessionResponse& out, const wire::CloseSessionRequest& in) override {
     std::lock_guard lock(fake_->mutex_);
-    if (fake_->BeginLocked("CloseSession", &out.info)) fake_->sessions_.erase(in.session_id);
+    if (!fake_->BeginLocked("CloseSession", &out.info)) return;
+    fake_->SetStatusLocked(Status::Ok(), &out.info);
+    fake_->sessions_.erase(in.session_id);
   }
   void StatFileSystem(wire::StatFileSystemResponse& out,
                       const wire::StatFileSystemRequest&) override {
     std::lock_guard lock(fake_->mutex_);
     if (!fake_->BeginLocked("StatFileSystem", &out.info)) return;
+    fake_->SetStatusLocked(Status::Ok(), &out.info);
     out.total_bytes = 1'000'000;
     out.available_bytes = 400'000;
     out.inode_count = 7;
@@ -111,33 +145,90 @@ FakeMetaserver::FakeMetaserver(FakeMetaserverOptions options)
   other.client_uuid = "another-client-0";
   other_session_ = SessionId(
       static_cast<uint64_t>(EvaluateLocked(&EvaluateOpenSession, other, SessionId())->session_id));
-  Restart();
+  AddDoor(Role::kActive);
 }
 
-FakeMetaserver::~FakeMetaserver() { Stop(); }
+FakeMetaserver::~FakeMetaserver() {
+  for (size_t door = 0; door < doors_.size(); ++door) StopDoor(door);
+}
 
-void FakeMetaserver::Stop() {
+size_t FakeMetaserver::AddDoor(Role role, int64_t epoch) {
+  size_t number = 0;
   {
     std::lock_guard lock(mutex_);
-    stopping_ = true;
+    number = doors_.size();
+    doors_.push_back(std::make_unique<Door>());
+    doors_.back()->role = role;
+    doors_.back()->epoch = epoch;
+  }
+  RestartDoor(number);
+  return number;
+}
+
+void FakeMetaserver::SetRole(size_t door, Role role, int64_t epoch, const std::string& hint) {
+  std::lock_guard lock(mutex_);
+  doors_[door]->role = role;
+  doors_[door]->epoch = epoch;
+  doors_[door]->hint = hint;
+  changed_.notify_all();
+}
+
+void FakeMetaserver::Stop() { StopDoor(0); }
+
+void FakeMetaserver::StopDoor(size_t door) {
+  std::unique_ptr<ThriftServer> server;
+  {
+    std::lock_guard lock(mutex_);
+    doors_[door]->stopping = true;
+    server = std::move(doors_[door]->server);
     changed_.notify_all();
   }
-  server_.reset();
+  server.reset();
 }
 
-void FakeMetaserver::Restart() {
+void FakeMetaserver::RestartDoor(size_t number) {
+  ThriftServerOptions options;
   {
     std::lock_guard lock(mutex_);
-    stopping_ = false;
+    doors_[number]->stopping = false;
+    options.listen = {"127.0.0.1", doors_[number]->port};
   }
-  ThriftServerOptions options;
-  options.listen = {"127.0.0.1", port_};
-  auto processor =
-      std::make_shared<wire::MetadataServiceProcessor>(std::make_shared<Handler>(this));
+  auto processor = std::make_shared<DoorProcessor>(
+      this, number,
+      std::make_shared<wire::MetadataServiceProcessor>(std::make_shared<Handler>(this)));
   auto server = ThriftServer::Start(options, {{"metadata", processor}});
   ASSERT_TRUE(server.ok()) << server.status().ToString();
-  server_ = std::move(*server);
-  port_ = server_->port();
+  std::lock_guard lock(mutex_);
+  doors_[number]->server = std::move(*server);
+  doors_[number]->port = doors_[number]->server->port();
+}
+
+HostPort FakeMetaserver::address(size_t door) const {
+  std::lock_guard lock(mutex_);
+  return {"127.0.0.1", doors_[door]->port};
+}
+
+int FakeMetaserver::requests(size_t door) const {
+  std::lock_guard lock(mutex_);
+  return doors_[door]->requests;
+}
+
+int FakeMetaserver::finds(size_t door) const {
+  std::lock_guard lock(mutex_);
+  return doors_[door]->finds;
+}
+
+void FakeMetaserver::AwaitRequests(size_t door, int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return doors_[door]->requests >= count; });
+}
+
+FakeMetaserver::Door& FakeMetaserver::CurrentDoorLocked() { return *doors_[current_door]; }
+
+void FakeMetaserver::SetStatusLocked(const Status& status, wire::ReplyInfo* info) {
+  info->status.code = static_cast<int32_t>(status.code());
+  info->status.message = status.message();
+  info->epoch = CurrentDoorLocked().epoch;
 }
 
 void FakeMetaserver::SetServers(const std::vector<ReplicaAddress>& servers) {
@@ -174,8 +265,7 @@ void FakeMetaserver::FailNext(const std::string& method, StatusCode code, int co
 }
 
 void FakeMetaserver::PointTo(const std::string& hint) {
-  std::lock_guard lock(mutex_);
-  hint_ = hint;
+  SetRole(0, hint.empty() ? Role::kActive : Role::kStandby, 0, hint);
 }
 
 void FakeMetaserver::LoseSessions() {
@@ -262,15 +352,16 @@ std::vector<std::string> FakeMetaserver::Violations() const {
 bool FakeMetaserver::BeginLocked(const char* method, wire::ReplyInfo* info) {
   ++calls_[method];
   changed_.notify_all();
-  if (!hint_.empty()) {
-    SetStatus(Status(StatusCode::kNotActive, "standby"), info);
-    info->__set_active_hint(hint_);
+  const Door& door = CurrentDoorLocked();
+  if (door.role == Role::kStandby) {
+    SetStatusLocked(Status(StatusCode::kNotActive, "standby"), info);
+    if (!door.hint.empty()) info->__set_active_hint(door.hint);
     return false;
   }
   auto failure = failures_.find(method);
   if (failure != failures_.end() && failure->second.second > 0) {
     --failure->second.second;
-    SetStatus(Status(failure->second.first, "injected"), info);
+    SetStatusLocked(Status(failure->second.first, "injected"), info);
     return false;
   }
   return true;
@@ -283,7 +374,8 @@ void FakeMetaserver::FinishCall(const char* method) {
   if (stall == stalls_.end() || stall->second == 0) return;
   --stall->second;
   const int resumed = resumed_;
-  changed_.wait(lock, [&] { return resumed_ != resumed || stopping_; });
+  const Door& door = CurrentDoorLocked();
+  changed_.wait(lock, [&] { return resumed_ != resumed || door.stopping; });
 }
 
 template <typename Response, typename Request>
@@ -295,7 +387,7 @@ void FakeMetaserver::Read(const char* method,
     if (!BeginLocked(method, &response->info)) return;
     Result<Response> result = operation(view_, request);
     if (result.ok()) *response = std::move(*result);
-    SetStatus(result.status(), &response->info);
+    SetStatusLocked(result.status(), &response->info);
   }
   FinishCall(method);
 }
@@ -311,16 +403,17 @@ void FakeMetaserver::Mutate(const char* method,
     contexts_[method].push_back(context);
     auto session = sessions_.find(context.session_id);
     if (session == sessions_.end()) {
-      SetStatus(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
+      SetStatusLocked(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
       return;
     }
     if (context.slot < 0 || context.slot >= options_.slot_count) {
-      SetStatus(Status(StatusCode::kInvalidArgument, "no such slot"), &response->info);
+      SetStatusLocked(Status(StatusCode::kInvalidArgument, "no such slot"), &response->info);
       return;
     }
     Slot& slot = session->second[context.slot];
     if (context.sequence < slot.sequence) {
-      SetStatus(Status(StatusCode::kInvalidArgument, "an old sequence number"), &response->info);
+      SetStatusLocked(Status(StatusCode::kInvalidArgument, "an old sequence number"),
+                      &response->info);
       return;
     }
     if (context.sequence > slot.sequence) {
@@ -329,12 +422,13 @@ void FakeMetaserver::Mutate(const char* method,
           EvaluateLocked(operation, request, SessionId(static_cast<uint64_t>(context.session_id)));
       Response reply;
       if (result.ok()) reply = std::move(*result);
-      SetStatus(result.status(), &reply.info);
+      SetStatusLocked(result.status(), &reply.info);
       slot.sequence = context.sequence;
       slot.reply = reply;
     }
     // Panics, and so fails the test, when a sequence number is used for two methods.
     *response = std::any_cast<Response>(slot.reply);
+    response->info.epoch = CurrentDoorLocked().epoch;
   }
   FinishCall(method);
 }
@@ -348,7 +442,7 @@ void FakeMetaserver::OpenSession(const wire::OpenSessionRequest& request,
     *response = std::move(*opened);
     sessions_[response->session_id];
   }
-  SetStatus(opened.status(), &response->info);
+  SetStatusLocked(opened.status(), &response->info);
   response->ttl_ms = options_.ttl_ms;
   response->slot_count = options_.slot_count;
 }
@@ -358,13 +452,14 @@ void FakeMetaserver::RenewSession(const wire::RenewSessionRequest& request,
   std::lock_guard lock(mutex_);
   if (!BeginLocked("RenewSession", &response->info)) return;
   if (!sessions_.contains(request.session_id)) {
-    SetStatus(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
+    SetStatusLocked(Status(StatusCode::kStaleHandle, "no such session"), &response->info);
     return;
   }
   for (int64_t inode : request.released) {
     condemned_.erase(inode);
     released_.insert(inode);
   }
+  SetStatusLocked(Status::Ok(), &response->info);
   response->condemned.assign(condemned_.begin(), condemned_.end());
   changed_.notify_all();
 }

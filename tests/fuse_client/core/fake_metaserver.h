@@ -1,5 +1,6 @@
 // A metaserver in this process: the real operations over rows in memory, behind a real Thrift
-// server, with sessions and slots of its own and faults on demand.
+// server, with sessions and slots of its own and faults on demand. It can have several doors, each
+// with an address and a role of its own: a metadata group, seen from outside.
 #pragma once
 
 #include <any>
@@ -50,10 +51,26 @@ class FakeMetaserver {
   explicit FakeMetaserver(FakeMetaserverOptions options = {});
   ~FakeMetaserver();
 
-  HostPort address() const { return {"127.0.0.1", port_}; }
+  // ---- doors; the first one is there from the beginning ----
+  /// What a door answers; a kStandby's hint may be empty.
+  enum class Role { kActive, kStandby, kFrozen };
+  /// Opens another one, under the same state; returns its number.
+  size_t AddDoor(Role role, int64_t epoch = 0);
+  /// kFrozen accepts connections and requests, and answers what came in then once it is thawed by
+  /// another role (as that one).
+  void SetRole(size_t door, Role role, int64_t epoch, const std::string& hint = "");
+  /// As if the process were killed: connections are closed, and refused from now on.
+  void StopDoor(size_t door);
+  void RestartDoor(size_t door);
+  HostPort address(size_t door = 0) const;
+  /// All requests that reached the door, those of the prober (FindActive) too.
+  int requests(size_t door) const;
+  int finds(size_t door) const;
+  void AwaitRequests(size_t door, int count);
+
   void Stop();
   /// On the same port, with the same state.
-  void Restart();
+  void Restart() { RestartDoor(0); }
   /// Where the blocks' servers listen; their ids are 1, 2, …
   void SetServers(const std::vector<ReplicaAddress>& servers);
 
@@ -102,6 +119,17 @@ class FakeMetaserver {
 
  private:
   class Handler;
+  class DoorProcessor;
+  struct Door {
+    uint16_t port = 0;
+    std::unique_ptr<ThriftServer> server;
+    Role role = Role::kActive;
+    int64_t epoch = 0;
+    std::string hint;
+    bool stopping = false;
+    int requests = 0;
+    int finds = 0;
+  };
   struct Slot {
     int64_t sequence = 0;
     std::any reply;
@@ -124,13 +152,14 @@ class FakeMetaserver {
   void Read(const char* method, Result<Response> (*operation)(const View&, const Request&),
             const Request& request, Response* response);
   bool BeginLocked(const char* method, wire::ReplyInfo* info);
+  /// The door that the calling thread serves.
+  Door& CurrentDoorLocked();
+  void SetStatusLocked(const Status& status, wire::ReplyInfo* info);
   void FinishCall(const char* method);
   void OpenSession(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response);
   void RenewSession(const wire::RenewSessionRequest& request, wire::RenewSessionResponse* response);
 
   const FakeMetaserverOptions options_;
-  uint16_t port_ = 0;
-  std::unique_ptr<ThriftServer> server_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -144,9 +173,8 @@ class FakeMetaserver {
   std::map<std::string, std::pair<StatusCode, int>> failures_;
   std::map<std::string, std::vector<wire::MutationContext>> contexts_;
   std::set<int64_t> condemned_, released_;
-  std::string hint_;
+  std::vector<std::unique_ptr<Door>> doors_;
   int resumed_ = 0;
-  bool stopping_ = false;
 };
 
 }  // namespace tercet
