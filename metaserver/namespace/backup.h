@@ -9,12 +9,13 @@
 //  restore.
 //    What a crash leaves before that is refused by the metaserver and by a further restore.
 //  - Nothing that the old group gave out after the backup's moment is given out again by the
-//    restored one: epochs and id counters are raised (RestoredEpoch, kIdHeadroom).
+//    restored one: epochs and id counters are raised (kIdHeadroom, kEpochHeadroom).
+//  - A restored state never makes chunk servers erase what came after its moment: it has no delete
+//    tasks, and no reserved blocks, whose replacement would make one.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,7 +25,7 @@
 #include "common/env/clock.h"
 #include "common/env/disk.h"
 #include "common/env/random.h"
-#include "metaserver/raft/membership.h"
+#include "metaserver/namespace/state_rows.h"
 
 namespace tercet {
 
@@ -91,11 +92,6 @@ class BackupReader {
 /// Reads all of a backup: OK only when every byte of it is good.
 Result<BackupSummary> VerifyBackup(Disk& disk, const std::string& path);
 
-/// Calls `row` for each row in the form of ReadStateSnapshotResponse; false ends it. kCorruption
-/// when the bytes are malformed (rows before the bad place were visited then).
-using StateRowFunction = std::function<bool(std::string_view key, std::string_view value)>;
-Status VisitStateRows(std::string_view rows, const StateRowFunction& row);
-
 struct RestoreOptions {
   std::string data_dir;  // made when it is not there
   /// "HOST:PORT" of the restored metaserver, the only member of its group.
@@ -108,7 +104,7 @@ struct RestoreResult {
   uint64_t group_id = 0;  // the new one
   Epoch epoch;            // the group begins above it
   uint64_t rows_restored = 0;
-  uint64_t rows_left_out = 0;  // sessions, their replies, delete tasks
+  uint64_t rows_left_out = 0;  // sessions, their replies, delete tasks, reserved blocks
 };
 
 /// What is added to the kNext… counters of a restored state, but for kNextServer: server ids have
