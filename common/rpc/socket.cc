@@ -242,21 +242,19 @@ Result<UniqueSocket> ConnectSocket(const HostPort& peer, std::chrono::millisecon
   return last;
 }
 
-Result<ListeningSocket> ListenOn(const HostPort& address) {
+Result<ReservedPort> ReservePort(const HostPort& address) {
   IgnoreSigpipe();
   ASSIGN_OR_RETURN(AddressList addresses, Resolve(address, /*for_listening=*/true));
   const addrinfo& entry = *addresses;
-  ListeningSocket result;
+  ReservedPort result;
+  result.address = address;
   result.socket =
       UniqueSocket(::socket(entry.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int socket = result.socket.get();
   if (socket < 0) return ListenStatus(errno, address);
   // Connections of a predecessor that linger in TIME_WAIT must not keep a restart from binding.
   SetIntOption(socket, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (::bind(socket, entry.ai_addr, entry.ai_addrlen) != 0 ||
-      ::listen(socket, kListenBacklog) != 0) {
-    return ListenStatus(errno, address);
-  }
+  if (::bind(socket, entry.ai_addr, entry.ai_addrlen) != 0) return ListenStatus(errno, address);
   sockaddr_storage bound{};
   socklen_t size = sizeof(bound);
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
@@ -266,6 +264,21 @@ Result<ListeningSocket> ListenOn(const HostPort& address) {
       ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
                                         : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
   return result;
+}
+
+Result<ListeningSocket> ListenOn(const ReservedPort& reserved) {
+  ListeningSocket result;
+  result.port = reserved.port;
+  result.socket = UniqueSocket(::fcntl(reserved.socket.get(), F_DUPFD_CLOEXEC, 0));
+  if (result.socket.get() < 0 || ::listen(result.socket.get(), kListenBacklog) != 0) {
+    return ListenStatus(errno, reserved.address);
+  }
+  return result;
+}
+
+Result<ListeningSocket> ListenOn(const HostPort& address) {
+  ASSIGN_OR_RETURN(const ReservedPort reserved, ReservePort(address));
+  return ListenOn(reserved);
 }
 
 void PrepareAcceptedSocket(int socket) {

@@ -85,6 +85,18 @@ struct ListeningSocket {
 /// one of this machine. An empty host means all IPv4 addresses; port 0 takes any free port.
 Result<ListeningSocket> ListenOn(const HostPort& address);
 
+/// An address that is taken, but not listened on: connections are refused.
+struct ReservedPort {
+  HostPort address;  // as asked for
+  UniqueSocket socket;
+  uint16_t port = 0;
+};
+/// Errors as ListenOn.
+Result<ReservedPort> ReservePort(const HostPort& address);
+/// From now on, also when the result is closed, connections wait in the system's queue as long as
+/// the reservation lives; may be repeated after that. Errors as above.
+Result<ListeningSocket> ListenOn(const ReservedPort& reserved);
+
 /// TCP_NODELAY, and keep-alive probes so that the connection of a machine that vanished ends.
 void PrepareAcceptedSocket(int socket);
 

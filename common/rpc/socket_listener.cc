@@ -208,7 +208,9 @@ SocketListener::~SocketListener() { Stop(); }
 
 Result<std::unique_ptr<SocketListener>> SocketListener::Start(SocketListenerOptions options,
                                                               Factory factory) {
-  ASSIGN_OR_RETURN(ListeningSocket listening, ListenOn(options.listen));
+  ASSIGN_OR_RETURN(ListeningSocket listening, options.reserved != nullptr
+                                                  ? ListenOn(*options.reserved)
+                                                  : ListenOn(options.listen));
   UniqueSocket wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (wake.get() < 0) return StatusFromErrno(errno, "eventfd");
   std::unique_ptr<SocketListener> listener(new SocketListener);

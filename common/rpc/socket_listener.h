@@ -9,6 +9,7 @@
 
 #include "common/base/status.h"
 #include "common/rpc/host_port.h"
+#include "common/rpc/socket.h"
 
 namespace tercet {
 
@@ -25,6 +26,7 @@ class ServedConnection {
 struct SocketListenerOptions {
   HostPort listen;             // port 0: any free port
   int max_connections = 4096;  // more are closed at once, with a log line
+  const ReservedPort* reserved = nullptr;  // instead of `listen`; must outlive the listener
 };
 
 /// Thread-safe.

@@ -80,6 +80,7 @@ Result<std::unique_ptr<ThriftServer>> ThriftServer::Start(ThriftServerOptions op
   SocketListenerOptions listener_options;
   listener_options.listen = options.listen;
   listener_options.max_connections = options.max_connections;
+  listener_options.reserved = options.reserved;
   std::unique_ptr<ThriftServer> server(new ThriftServer);
   ASSIGN_OR_RETURN(server->impl_->listener, SocketListener::Start(listener_options, factory));
   return server;

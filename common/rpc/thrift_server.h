@@ -15,6 +15,7 @@
 
 #include "common/base/status.h"
 #include "common/rpc/host_port.h"
+#include "common/rpc/socket.h"
 
 namespace tercet {
 
@@ -22,6 +23,7 @@ struct ThriftServerOptions {
   HostPort listen;                            // port 0: any free port
   int max_connections = 4096;                 // more are closed at once, with a log line
   std::chrono::milliseconds idle_timeout{0};  // 0: connections may be idle for ever
+  const ReservedPort* reserved = nullptr;     // instead of `listen`; must outlive the server
 };
 
 /// Thread-safe after Start.
