@@ -71,21 +71,22 @@ class Journal::Recovery {
   // The headers first, so that a journal of a newer version is recognised before anything is
   // touched.
   Status OpenSegments() {
-    for (uint64_t sequence : content_.segments) {
-      Result<std::shared_ptr<Segment>> segment = journal_.files_.OpenSegment(sequence);
+    std::deque<std::shared_ptr<Segment>>& segments = journal_.segments_;
+    for (auto sequence = content_.segments.rbegin(); sequence != content_.segments.rend();
+         ++sequence) {
+      if (!segments.empty() && segments.front()->header.begins_journal) {
+        // A reset did not come to remove it.
+        void_paths_.push_back(journal_.files_.SegmentPath(*sequence));
+        continue;
+      }
+      Result<std::shared_ptr<Segment>> segment = journal_.files_.OpenSegment(*sequence);
       if (segment.code() == StatusCode::kCorruption) return Damaged(segment.status().message());
       RETURN_IF_ERROR(segment.status());
-      if ((*segment)->header.begins_journal) {
-        // A reset did not come to remove them.
-        for (const auto& old : journal_.segments_) void_paths_.push_back(old->path);
-        journal_.segments_.clear();
-      } else if (!journal_.segments_.empty() &&
-                 journal_.segments_.back()->header.sequence + 1 != sequence) {
-        return Damaged("the journal has a hole: " +
-                       journal_.files_.SegmentPath(journal_.segments_.back()->header.sequence + 1) +
-                       " is missing, though " + (*segment)->path + " is there");
+      if (!segments.empty() && segments.front()->header.sequence != *sequence + 1) {
+        return Damaged("the journal has a hole: " + journal_.files_.SegmentPath(*sequence + 1) +
+                       " is missing, though " + segments.front()->path + " is there");
       }
-      journal_.segments_.push_back(std::move(segment).value());
+      segments.push_front(std::move(segment).value());
     }
     return Status::Ok();
   }

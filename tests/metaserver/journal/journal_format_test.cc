@@ -7,6 +7,7 @@
 
 #include "common/base/coding.h"
 #include "common/env/sim_disk.h"
+#include "metaserver/journal/member_state.h"
 #include "metaserver/journal/node_identity.h"
 #include "tests/metaserver/journal/journal_test_util.h"
 
@@ -76,6 +77,55 @@ TEST(JournalFormatTest, TheIdentityIsTheOneInTheDocument) {
   SeededRandom random(1);
   ASSERT_TRUE(CheckOrCreateIdentity(disk, "/identity", kTestIdentity, random).ok());
   EXPECT_EQ(ReadWholeFile(disk, "/identity", 100).value(), Example(3));
+}
+
+MemberState ExampleMember() {
+  MemberState state;
+  state.group_id = 0x0102030405060708;
+  state.self = MemberId(2);
+  state.epoch = Epoch(9);
+  state.voted_for = MemberId(3);
+  state.base_membership.members = {{MemberId(2), MemberKind::kMetaserver, true, "a:1"}};
+  state.base_membership.next_id = MemberId(3);
+  state.base_membership_index = JournalIndex(257);
+  return state;
+}
+
+TEST(JournalFormatTest, TheMemberStateIsTheOneInTheDocument) {
+  SimDisk disk;
+  ASSERT_TRUE(SaveMemberState(disk, "/member", ExampleMember()).ok());
+  EXPECT_EQ(ReadWholeFile(disk, "/member", 1000).value(), Example(4));
+  Result<MemberState> loaded = LoadMemberState(disk, "/member");
+  ASSERT_TRUE(loaded.ok()) << loaded.status().ToString();
+  EXPECT_EQ(*loaded, ExampleMember());
+}
+
+TEST(JournalFormatTest, ASegmentHeaderOfFormat1IsRead) {
+  SegmentHeader header = ExampleHeader();
+  header.version = 1;
+  const std::string bytes = header.Encode();
+  EXPECT_EQ(bytes.substr(8, 4), std::string("\1\0\0\0", 4));
+  // As format 1 had it: the checksum at 72, then zeros.
+  EXPECT_NE(bytes.substr(72, 4), std::string(4, '\0'));
+  EXPECT_EQ(bytes.substr(76), std::string(kSegmentHeaderBytes - 76, '\0'));
+  Result<SegmentHeader> decoded = SegmentHeader::Decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  EXPECT_EQ(decoded->version, 1u);
+  EXPECT_FALSE(decoded->begins_journal);
+  EXPECT_EQ(decoded->first_index, JournalIndex(258));
+}
+
+TEST(JournalFormatTest, EveryFlippedByteOfASegmentHeaderIsNoticed) {
+  for (uint32_t version : {1u, 2u}) {
+    SegmentHeader header = ExampleHeader();
+    header.version = version;
+    const size_t used = version == 1 ? 76 : kSegmentHeaderUsedBytes;
+    for (size_t at = 0; at < used; ++at) {
+      std::string bytes = header.Encode();
+      bytes[at] = static_cast<char>(~bytes[at]);
+      EXPECT_FALSE(SegmentHeader::Decode(bytes).ok()) << "byte " << at;
+    }
+  }
 }
 
 TEST(JournalFormatTest, ARecordIsReadWithItsOwnSaltOnly) {
