@@ -2,7 +2,8 @@
 // journal, the connections to the other members and the state.
 //
 // A record's way on the active; in brackets what a crash of this member leaves:
-//  1. Append: it gets an index, enters the journal's buffer and the queue to each member [gone here;
+//  1. Append: it gets an index, enters the journal's buffer and the queue to each member [gone
+//  here;
 //     another may have it: then it survives, and the retry of whoever waits finds out]
 //  2. at the same time: one write and one fdatasync here for all records in the buffer, and the
 //     same at each other member
@@ -13,8 +14,8 @@
 //     members still need (bounded)
 //
 // The threads that wait do steps 2 (here) and 4, so that one client costs no more hand-overs than
-// the network needs; on followers threads of the member's own do. Each step is done by one thread at
-// a time, in index order.
+// the network needs; on followers threads of the member's own do. Each step is done by one thread
+// at a time, in index order.
 //
 // A member without an applier - a witness, or a metaserver whose namespace is yet to be fetched -
 // does all but 4, and leads only to hand over.
@@ -22,7 +23,8 @@
 // Invariants beside those of the core:
 //  - Nothing is applied that is not committed and durable here.
 //  - Nothing leaves that the hard state on the disk does not cover.
-//  - A failed write or sync of journal or state ends the member for good (`failure`): only a restart,
+//  - A failed write or sync of journal or state ends the member for good (`failure`): only a
+//  restart,
 //    which reads what the disk really holds, goes on.
 #pragma once
 
@@ -106,6 +108,7 @@ struct GroupStatus {
   int64_t lease_ms = -1;  // left; -1: none; INT64_MAX in a group of one
   bool lacks_state = false;
   bool short_of_space = false;
+  bool removed = false;  // the group no longer has this member
   Membership membership;
   std::vector<PeerProgress> peers;  // of a leader
   int64_t now_ns = 0;               // of the clock that last_contact_ns is of
@@ -125,12 +128,16 @@ class GroupMember final : public Consensus {
                                                     const Clock& clock, Random& random);
   /// Stop first. What was appended but not waited for may be lost.
   ~GroupMember() override;
-  /// Resigns (handing over when it can, within `patience`), answers all who wait with kNotActive and
-  /// ends the threads. BecomeStandby has returned when it does.
+  /// Resigns (handing over when it can, within `patience`), answers all who wait with kNotActive
+  /// and ends the threads. BecomeStandby has returned when it does.
   void Stop(std::chrono::milliseconds patience = std::chrono::milliseconds(500));
 
   Result<JournalIndex> Append(Epoch epoch, std::string payload) override;
+  /// Of the present leadership or, without one, the newest that ended here.
   Status WaitApplied(JournalIndex index) override;
+  /// kNotActive when leadership of `epoch` ended before the record was applied here and it is not
+  /// known (yet) to have survived.
+  Status WaitApplied(Epoch epoch, JournalIndex index) override;
   bool HoldsLease(Epoch epoch) const override;
   ConsensusState state() const override;
 
@@ -141,12 +148,12 @@ class GroupMember final : public Consensus {
   void AwaitActive(std::chrono::milliseconds timeout);
 
   // Administration; kNotActive unless this is the leader.
-  /// Calls Join at `address`, then journals it as a member that does not vote; it becomes a voter by
-  /// itself when it has caught up. OK with its id when it is a member already.
+  /// Calls Join at `address`, then journals it as a member that does not vote; it becomes a voter
+  /// by itself when it has caught up. OK with its id when it is a member already.
   Result<MemberId> AddMember(const std::string& address, MemberKind kind);
-  /// kFailedPrecondition when the remaining voters that were heard of within an election timeout are
-  /// no majority (unless `force`), or it is the last metaserver. This member itself: hands over first,
-  /// kBusy then: to be asked again at the new leader.
+  /// kFailedPrecondition when the remaining voters that were heard of within an election timeout
+  /// are no majority (unless `force`), or it is the last metaserver. This member itself: hands over
+  /// first, kBusy then: to be asked again at the new leader.
   Status RemoveMember(MemberId member, bool force);
   /// A witness becomes a metaserver: it fetches the namespace and is a standby then.
   Status PromoteWitness(MemberId member);

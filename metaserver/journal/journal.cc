@@ -53,6 +53,41 @@ Result<JournalIndex> Journal::Append(Epoch epoch, std::string_view payload, Reco
   return index;
 }
 
+bool Journal::older_than_groups() const {
+  std::lock_guard lock(mutex_);
+  return segments_.back()->header.version < kFirstVersionWithMemberships;
+}
+
+size_t Journal::CountThatFit(std::span<const CommittedRecord> records) const {
+  std::lock_guard lock(mutex_);
+  uint64_t size = segments_.back()->header.size_bytes;
+  uint64_t offset = append_offset_ + RecordBytes(0);
+  // Until a segment of the present version is begun.
+  bool too_old = segments_.back()->header.version < kFirstVersionWithMemberships;
+  size_t spares = spares_.size();
+  size_t count = 0;
+  for (; count < records.size(); ++count) {
+    const CommittedRecord& record = records[count];
+    const uint64_t bytes = RecordBytes(record.payload.size());
+    if (record.payload.size() > options_.max_payload_bytes ||
+        kSegmentHeaderBytes + bytes > options_.segment_bytes) {
+      break;
+    }
+    if (offset + bytes > size || (too_old && record.kind == RecordKind::kMembership)) {
+      if (spares == 0) break;
+      --spares;
+      too_old = false;
+      size = options_.segment_bytes;
+      offset = kSegmentHeaderBytes;
+    }
+    offset += bytes;
+  }
+  // Had the truncation no room, it would take the spare.
+  return append_offset_ + RecordBytes(0) > segments_.back()->header.size_bytes && spares == 0
+             ? 0
+             : count;
+}
+
 void Journal::NoteAppended(const Position& position, Epoch epoch, RecordType type,
                            std::string_view payload) {
   last_ = last_.Next();

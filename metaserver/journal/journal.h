@@ -27,6 +27,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,12 +75,17 @@ class Journal {
 
   const NodeIdentity& identity() const { return identity_; }
   JournalRange range() const;
+  /// The newest segment is of a version that knew no metadata groups.
+  bool older_than_groups() const;
 
   /// Buffers a record and returns its index. kNoSpace when it does not fit into the current segment
   /// and no spare is ready (PrepareSpare), kArgumentTooBig, kInvalidArgument when the epoch goes
   /// back; the failure of an earlier Sync. After an error nothing was appended.
   Result<JournalIndex> Append(Epoch epoch, std::string_view payload,
                               RecordKind kind = RecordKind::kData);
+  /// How many of `records` could be appended now, from the first one, with a TruncateAfter before
+  /// them: more need a spare.
+  size_t CountThatFit(std::span<const CommittedRecord> records) const;
   /// Writes and syncs everything that was appended before the call. One write and one fdatasync
   /// unless a segment ends in it.
   Status Sync();
