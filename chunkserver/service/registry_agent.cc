@@ -5,6 +5,7 @@
 #include "chunkserver/store/disk_identity.h"
 #include "common/base/version.h"
 #include "common/log/log.h"
+#include "common/rpc/wire_status.h"
 
 namespace tercet {
 namespace {
@@ -15,7 +16,15 @@ constexpr milliseconds kFirstBackoff{50};
 constexpr milliseconds kLongestBackoff{2000};
 constexpr milliseconds kShortestHeartbeat{50};
 constexpr milliseconds kLongestHeartbeat{60'000};
+constexpr milliseconds kEndedWait{60'000};
 constexpr size_t kConfirmationsPerHeartbeat = 5000;
+
+/// How often each metaserver is asked while no active is known, by how long that has lasted.
+milliseconds HurryInterval(std::chrono::steady_clock::duration lasted) {
+  if (lasted < std::chrono::seconds(10)) return RegistryAgent::kHurryInterval;
+  if (lasted < std::chrono::seconds(60)) return milliseconds(250);
+  return milliseconds(1000);
+}
 
 /// A refusal that no waiting changes.
 bool IsFatal(const Status& status) {
@@ -55,59 +64,142 @@ RegistryAgent::RegistryAgent(RegistryAgentOptions options, BlockStore& store, Re
       store_(store),
       link_(link),
       deletions_(deletions),
-      reporter_(reporter),
-      thread_([this] { Run(); }) {}
+      reporter_(reporter) {
+  const std::vector<HostPort> metaservers = link_.metaservers();
+  std::lock_guard lock(mutex_);
+  hurrying_since_ = Clock::now();
+  for (size_t i = 0; i < metaservers.size(); ++i) AddPeerLocked(i, metaservers[i]);
+}
 
 RegistryAgent::~RegistryAgent() {
+  std::vector<RegistryPeer*> peers;
   {
     std::lock_guard lock(mutex_);
-    stopping_ = true;
+    ended_ = true;  // no peers are added any more
+    for (const auto& peer : peers_) peers.push_back(peer.get());
   }
-  wake_.notify_all();
-  thread_.join();
+  for (RegistryPeer* peer : peers) peer->Stop();
 }
 
-bool RegistryAgent::WaitFor(milliseconds duration) {
-  std::unique_lock lock(mutex_);
-  return !wake_.wait_for(lock, duration, [this] { return stopping_; });
+void RegistryAgent::AddPeerLocked(size_t metaserver, const HostPort& address) {
+  auto on_slow = [this, metaserver] {
+    if (link_.active() == metaserver) Hurry();
+  };
+  peers_.push_back(std::make_unique<RegistryPeer>(address, link_.timeout(), std::move(on_slow)));
+  peers_.back()->Start(
+      [this, metaserver](RegistryPeer& peer) { return TakeTurn(metaserver, peer); });
 }
 
-void RegistryAgent::Run() {
-  milliseconds backoff = kFirstBackoff;
-  milliseconds wait{0};
-  bool outage_logged = false;
-  while (WaitFor(wait)) {
-    Status status = registered() ? Heartbeat() : Register();
-    if (status.ok()) {
-      if (outage_logged) LOG_INFO("an active metaserver answers");
-      outage_logged = false;
-      backoff = kFirstBackoff;
-      wait = registered() ? heartbeat_interval_ : milliseconds(0);
-      continue;
+void RegistryAgent::Hurry() {
+  {
+    std::lock_guard lock(mutex_);
+    if (hurrying_since_) return;
+    hurrying_since_ = Clock::now();
+  }
+  WakeAll();
+}
+
+void RegistryAgent::WakeAll() {
+  std::lock_guard lock(mutex_);
+  for (const auto& peer : peers_) peer->Wake();
+}
+
+milliseconds RegistryAgent::TakeTurn(size_t metaserver, RegistryPeer& peer) {
+  {
+    std::lock_guard lock(mutex_);
+    if (ended_) return kEndedWait;
+  }
+  const bool registering = !registered();
+  const Status status = registering ? Register(metaserver, peer) : Heartbeat(metaserver, peer);
+  if (registering && !status.ok()) {
+    bool fatal = false;
+    {
+      std::lock_guard lock(mutex_);
+      fatal = IsLastWordLocked(status) && !std::exchange(ended_, true);
     }
-    if (!registered() && IsLastWord(status)) {
+    if (fatal) {
       options_.on_fatal(status);
-      return;
+      return kEndedWait;
     }
-    if (status.code() == StatusCode::kStaleEpoch) link_.LeaveDeposed();
-    if (!outage_logged) LOG_WARN("waiting to be served by an active metaserver: {}", status);
-    outage_logged = true;
-    wait = backoff;
-    backoff = std::min(2 * backoff, kLongestBackoff);
   }
+  return NextWait(status);
 }
 
-bool RegistryAgent::IsLastWord(const Status& refusal) {
-  if (refusal.code() != StatusCode::kIdentityInUse) {
-    identity_refused_since_.reset();
-    return IsFatal(refusal);
+milliseconds RegistryAgent::NextWait(const Status& status) {
+  std::lock_guard lock(mutex_);
+  if (status.ok()) {
+    if (outage_logged_) LOG_INFO("an active metaserver answers");
+    outage_logged_ = false;
+    refusal_backoff_ = milliseconds(0);
+    return registered() ? heartbeat_interval_ : milliseconds(0);
   }
-  const auto now = std::chrono::steady_clock::now();
+  const bool nobody_serves = status.code() == StatusCode::kUnavailable ||
+                             status.code() == StatusCode::kDeadlineExceeded ||
+                             status.code() == StatusCode::kNotActive;
+  if (registered() && !hurrying_since_) return heartbeat_interval_;
+  const auto lasted = hurrying_since_ ? Clock::now() - *hurrying_since_ : Clock::duration::zero();
+  if (!outage_logged_ && lasted > std::chrono::seconds(1)) {
+    LOG_WARN("waiting to be served by an active metaserver: {}", status);
+    outage_logged_ = true;
+  }
+  if (nobody_serves) return HurryInterval(lasted);
+  refusal_backoff_ = std::clamp(2 * refusal_backoff_, kFirstBackoff, kLongestBackoff);
+  return refusal_backoff_;
+}
+
+bool RegistryAgent::IsLastWordLocked(const Status& refusal) {
+  if (refusal.code() != StatusCode::kIdentityInUse) return IsFatal(refusal);
+  const auto now = Clock::now();
   if (!identity_refused_since_) identity_refused_since_ = now;
   return now - *identity_refused_since_ >= options_.identity_patience;
 }
 
-Status RegistryAgent::Register() {
+Status RegistryAgent::Judge(size_t metaserver, const Status& exchanged,
+                            const wire::ReplyInfo& info) {
+  if (!exchanged.ok()) {
+    if (link_.Leave(metaserver)) Hurry();
+    // A failure of the exchange says nothing about the registration.
+    return Status(StatusCode::kUnavailable, exchanged.message());
+  }
+  const Status answer = FromWire(info.status);
+  if (answer.code() == StatusCode::kNotActive) {
+    NoteNotActive(metaserver, info);
+    return answer;
+  }
+  if (Status observed = store_.ObserveEpoch(EpochOf(info)); !observed.ok()) {
+    if (observed.code() == StatusCode::kStaleEpoch) {
+      LOG_WARN_LIMITED(
+          "refused the answer of a metaserver that was deposed, or whose state is older than what "
+          "this server has seen epoch={} highest={}",
+          EpochOf(info), store_.highest_epoch());
+    }
+    if (link_.Leave(metaserver)) Hurry();
+    return observed;
+  }
+  if (link_.active() != metaserver) {
+    LOG_INFO("follows an active metaserver number={} epoch={}", metaserver, EpochOf(info));
+    link_.Follow(metaserver);
+  }
+  std::lock_guard lock(mutex_);
+  if (registered()) hurrying_since_.reset();
+  return answer;
+}
+
+void RegistryAgent::NoteNotActive(size_t metaserver, const wire::ReplyInfo& info) {
+  if (link_.Leave(metaserver)) Hurry();
+  if (!info.__isset.active_hint || EpochOf(info) < store_.highest_epoch()) return;
+  const auto known = link_.Learn(info.active_hint);
+  if (!known || known->number == metaserver) return;
+  const bool is_followed = link_.active() == known->number;
+  const std::vector<HostPort> metaservers = link_.metaservers();
+  std::lock_guard lock(mutex_);
+  if (ended_) return;
+  for (size_t i = peers_.size(); i < metaservers.size(); ++i) AddPeerLocked(i, metaservers[i]);
+  // There is a successor; the one that is followed has not noticed, or is paused.
+  if (!known->is_new && !is_followed && !hurrying_since_) peers_[known->number]->Wake();
+}
+
+Status RegistryAgent::Register(size_t metaserver, RegistryPeer& peer) {
   wire::RegisterServerRequest request;
   request.server_uuid = store_.server_uuid();
   request.cluster_id = store_.cluster_id();
@@ -117,30 +209,51 @@ Status RegistryAgent::Register() {
   request.disks = ReportDisks(store_);
   request.version = kVersion;
   wire::RegisterServerResponse response;
-  RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::RegisterServer, request, &response));
-  RETURN_IF_ERROR(store_.ObserveEpoch(EpochOf(response.info)));
+  const Status exchanged =
+      peer.Exchange(&RegistryPeer::Client::send_RegisterServer,
+                    &RegistryPeer::Client::recv_RegisterServer, request, &response);
+  RETURN_IF_ERROR(Judge(metaserver, exchanged, response.info));
+  RETURN_IF_ERROR(AcceptRegistration(response));
+  LOG_INFO("registered server={} cluster={} address={} metaserver={} epoch={}", response.server_id,
+           HexOf(response.cluster_id), options_.advertised.ToString(), peer.address().ToString(),
+           EpochOf(response.info));
+  // All are to know of this server as soon as possible.
+  WakeAll();
+  return Status::Ok();
+}
+
+Status RegistryAgent::AcceptRegistration(const wire::RegisterServerResponse& response) {
   if (response.server_id <= 0) {
     return Status(StatusCode::kUnavailable, "the metaserver gave no server id");
   }
   RETURN_IF_ERROR(store_.SetClusterId(response.cluster_id));
-  server_id_ = response.server_id;
-  identity_refused_since_.reset();
-  heartbeat_interval_ = std::clamp(milliseconds(response.heartbeat_interval_ms), kShortestHeartbeat,
-                                   kLongestHeartbeat);
-  LOG_INFO("registered server={} cluster={} address={} epoch={}", server_id_,
-           HexOf(response.cluster_id), options_.advertised.ToString(), EpochOf(response.info));
-  options_.on_registered(response.cluster_id, ServerId(static_cast<uint32_t>(server_id_)));
-  reporter_.SetServer(server_id_, options_.incarnation);
+  {
+    std::lock_guard lock(mutex_);
+    server_id_ = response.server_id;
+    identity_refused_since_.reset();
+    hurrying_since_.reset();
+    heartbeat_interval_ = std::clamp(milliseconds(response.heartbeat_interval_ms),
+                                     kShortestHeartbeat, kLongestHeartbeat);
+  }
+  options_.on_registered(response.cluster_id, ServerId(static_cast<uint32_t>(response.server_id)));
+  reporter_.SetServer(response.server_id, options_.incarnation);
   registered_.store(true, std::memory_order_relaxed);
   return Status::Ok();
 }
 
-Status RegistryAgent::Heartbeat() {
+Status RegistryAgent::Heartbeat(size_t metaserver, RegistryPeer& peer) {
   wire::HeartbeatRequest request;
-  request.server_id = server_id_;
   request.incarnation = options_.incarnation;
   request.disks = ReportDisks(store_);
-  const std::vector<DeletionTask> done = deletions_.Done(kConfirmationsPerHeartbeat);
+  const bool confirms = link_.active() == metaserver;
+  uint64_t confirmation = 0;
+  {
+    std::lock_guard lock(mutex_);
+    request.server_id = server_id_;
+    if (confirms) confirmation = ++confirmation_;
+  }
+  std::vector<DeletionTask> done;
+  if (confirms) done = deletions_.Done(kConfirmationsPerHeartbeat);
   for (const DeletionTask& task : done) {
     wire::DeleteReplicaTask confirmed;
     confirmed.block_id = static_cast<int64_t>(task.block.value());
@@ -148,15 +261,24 @@ Status RegistryAgent::Heartbeat() {
     request.deleted.push_back(confirmed);
   }
   wire::HeartbeatResponse response;
-  RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::Heartbeat, request, &response));
-  RETURN_IF_ERROR(store_.ObserveEpoch(EpochOf(response.info)));
+  const Status exchanged = peer.Exchange(&RegistryPeer::Client::send_Heartbeat,
+                                         &RegistryPeer::Client::recv_Heartbeat, request, &response);
+  RETURN_IF_ERROR(Judge(metaserver, exchanged, response.info));
   heartbeats_.fetch_add(1, std::memory_order_relaxed);
   if (response.register_again) {
-    LOG_INFO("the metaserver asks for a new registration server={}", server_id_);
+    LOG_INFO("the metaserver asks for a new registration server={}", request.server_id);
     registered_.store(false, std::memory_order_relaxed);
     return Status::Ok();
   }
-  deletions_.Forget(done.size());
+  {
+    std::lock_guard lock(mutex_);
+    if (confirms && confirmation == confirmation_) deletions_.Forget(done.size());
+  }
+  CarryOut(response);
+  return Status::Ok();
+}
+
+void RegistryAgent::CarryOut(const wire::HeartbeatResponse& response) {
   std::vector<DeletionTask> tasks;
   tasks.reserve(response.delete_replicas.size());
   for (const wire::DeleteReplicaTask& task : response.delete_replicas) {
@@ -165,7 +287,6 @@ Status RegistryAgent::Heartbeat() {
   }
   deletions_.Submit(EpochOf(response.info), tasks);
   if (response.want_digests) reporter_.Trigger();
-  return Status::Ok();
 }
 
 }  // namespace tercet

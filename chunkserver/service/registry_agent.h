@@ -1,31 +1,40 @@
-// Keeps this server registered with the active metaserver.
+// Keeps this server registered with the metadata group and known to all its members.
 //
-// Life:
-//  1. Register, again and again until it is answered. A refusal that waiting cannot change
-//  (identity in use,
-//     another cluster, …) is fatal: the process has to end, because another server may own these
-//     disks.
-//  2. Heartbeats with disk reports and confirmed deletions; the answers bring deletions and
-//  requests for
-//     digests. Commands of an epoch below the highest ever seen are refused.
-//  3. "register again", or another active that does not know us: back to 1 with the same
-//  incarnation.
+// Each metaserver is talked to by a RegistryPeer, in a thread of its own:
+//  1. While this server is not registered, each is asked to register it; only the active does. A
+//     refusal that waiting cannot change (identity in use, another cluster, …) is fatal: the
+//     process has to end, because another server may own these disks.
+//  2. Then each gets heartbeats with disk reports: standbys too, so that the one that becomes
+//  active
+//     knows at once who is alive and with what room. The active's answers bring deletions and
+//     requests for digests; deletions that are done are confirmed to the active alone.
+//  3. "register again" from the active: back to 1 with the same incarnation.
+//
+// While an active is known, the heartbeats go at the interval it asked for. When it closes its
+// connection, does not answer within RegistryPeer::kSlowAfter, or says that it is not active (any
+// more), all others are asked at once and then every kHurryInterval, less often as time goes by.
 // While no metaserver answers, the data plane goes on serving.
+//
+// Whose answers count: those of a metaserver that serves, under an epoch that is not below the
+// highest this server ever saw (the store keeps it over restarts). A lower one is that of an active
+// that was deposed, or of a state that was restored from a backup without its epoch being raised:
+// nothing it says is done.
 #pragma once
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
+#include <vector>
 
 #include "chunkserver/service/deletion_worker.h"
 #include "chunkserver/service/digest_reporter.h"
 #include "chunkserver/service/registry_link.h"
+#include "chunkserver/service/registry_peer.h"
 #include "chunkserver/store/block_store.h"
 #include "common/base/ids.h"
 #include "common/rpc/host_port.h"
@@ -41,29 +50,44 @@ struct RegistryAgentOptions {
   std::chrono::milliseconds identity_patience{8000};
   /// The cluster and this server's number in it, at each registration.
   std::function<void(const std::string& cluster_id, ServerId server_id)> on_registered;
-  /// The server must not go on; called at most once, from the agent's thread.
+  /// The server must not go on; called at most once, from one of the agent's threads.
   std::function<void(const Status& why)> on_fatal;
 };
 
-/// Thread-safe; works in a thread of its own.
+/// Thread-safe.
 class RegistryAgent {
  public:
+  static constexpr std::chrono::milliseconds kHurryInterval{50};
+
   /// The references must outlive the agent.
   RegistryAgent(RegistryAgentOptions options, BlockStore& store, RegistryLink& link,
                 DeletionWorker& deletions, DigestReporter& reporter);
   ~RegistryAgent();
 
   bool registered() const { return registered_.load(std::memory_order_relaxed); }
+  /// By metaservers that served.
   uint64_t heartbeats_answered() const { return heartbeats_.load(std::memory_order_relaxed); }
 
  private:
-  void Run();
-  Status Register();
+  using Clock = std::chrono::steady_clock;
+  using Milliseconds = std::chrono::milliseconds;
+
+  Milliseconds TakeTurn(size_t metaserver, RegistryPeer& peer);
+  Status Register(size_t metaserver, RegistryPeer& peer);
+  Status Heartbeat(size_t metaserver, RegistryPeer& peer);
+  /// OK when the answer counts: see above. Follows the active, or leaves it.
+  Status Judge(size_t metaserver, const Status& exchanged, const wire::ReplyInfo& info);
+  void NoteNotActive(size_t metaserver, const wire::ReplyInfo& info);
+  Status AcceptRegistration(const wire::RegisterServerResponse& response);
+  void CarryOut(const wire::HeartbeatResponse& response);
   /// Whether the refusal of a registration ends the server.
-  bool IsLastWord(const Status& refusal);
-  Status Heartbeat();
-  /// False when stopping.
-  bool WaitFor(std::chrono::milliseconds duration);
+  bool IsLastWordLocked(const Status& refusal);
+  Milliseconds NextWait(const Status& status);
+
+  /// No active is known, or it may have failed: everybody is asked now.
+  void Hurry();
+  void WakeAll();
+  void AddPeerLocked(size_t metaserver, const HostPort& address);
 
   const RegistryAgentOptions options_;
   BlockStore& store_;
@@ -73,16 +97,18 @@ class RegistryAgent {
   std::atomic<bool> registered_{false};
   std::atomic<uint64_t> heartbeats_{0};
 
-  // Of the agent's thread.
-  int32_t server_id_ = 0;
-  std::optional<std::chrono::steady_clock::time_point> identity_refused_since_;
-  std::chrono::milliseconds heartbeat_interval_{1000};
-
   std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;  // guarded by mutex_
-
-  std::thread thread_;
+  // Guarded by mutex_.
+  int32_t server_id_ = 0;
+  Milliseconds heartbeat_interval_{1000};
+  std::optional<Clock::time_point> identity_refused_since_;
+  std::optional<Clock::time_point> hurrying_since_;
+  Milliseconds refusal_backoff_{0};
+  bool outage_logged_ = false;
+  /// Grows with each heartbeat that confirms deletions: only the newest one's answer counts.
+  uint64_t confirmation_ = 0;
+  bool ended_ = false;                                // stopping, or after on_fatal
+  std::vector<std::unique_ptr<RegistryPeer>> peers_;  // by the metaserver's number; only grows
 };
 
 }  // namespace tercet

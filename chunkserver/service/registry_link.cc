@@ -6,9 +6,8 @@
 namespace tercet {
 namespace {
 
-constexpr size_t kMaxMetaservers = 32;
 constexpr const char* kServiceName = "registry";
-constexpr size_t kMaxIdleConnections = 4;
+constexpr size_t kMaxIdleConnections = 2;
 
 }  // namespace
 
@@ -19,64 +18,58 @@ RegistryLink::RegistryLink(std::vector<HostPort> metaservers, std::chrono::milli
   }
 }
 
-std::shared_ptr<RegistryLink::Pool> RegistryLink::Current(size_t* position) {
+std::vector<HostPort> RegistryLink::metaservers() const {
   std::lock_guard lock(mutex_);
-  *position = active_;
-  return pools_[active_];
+  std::vector<HostPort> addresses;
+  for (const auto& pool : pools_) addresses.push_back(pool->peer());
+  return addresses;
 }
 
-void RegistryLink::MoveOn(size_t from, const std::string& hint) {
-  std::lock_guard lock(mutex_);
-  if (active_ != from) return;  // another thread has moved on already
-  if (!hint.empty()) {
-    auto address = ParseHostPort(hint);
-    if (address.ok()) {
-      for (size_t i = 0; i < pools_.size(); ++i) {
-        if (pools_[i]->peer() == *address && i != from) {
-          active_ = i;
-          return;
-        }
-      }
-      if (pools_[from]->peer() != *address && pools_.size() < kMaxMetaservers) {
-        pools_.push_back(std::make_shared<Pool>(*address, kServiceName, kMaxIdleConnections));
-        active_ = pools_.size() - 1;
-        return;
-      }
-    } else {
-      LOG_WARN_LIMITED("a metaserver named an active that is no address: {}", address.status());
-    }
+std::optional<RegistryLink::Known> RegistryLink::Learn(const std::string& text) {
+  const auto address = ParseHostPort(text);
+  if (!address.ok()) {
+    LOG_WARN_LIMITED("a metaserver named an active that is no address: {}", address.status());
+    return std::nullopt;
   }
-  active_ = (active_ + 1) % pools_.size();
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < pools_.size(); ++i) {
+    if (pools_[i]->peer() == *address) return Known{i, false};
+  }
+  if (pools_.size() >= kMaxMetaservers) return std::nullopt;
+  pools_.push_back(std::make_shared<Pool>(*address, kServiceName, kMaxIdleConnections));
+  return Known{pools_.size() - 1, true};
 }
 
-void RegistryLink::LeaveDeposed() {
+std::optional<size_t> RegistryLink::active() const {
   std::lock_guard lock(mutex_);
-  active_ = (active_ + 1) % pools_.size();
+  return active_;
+}
+
+void RegistryLink::Follow(size_t metaserver) {
+  std::lock_guard lock(mutex_);
+  active_ = metaserver;
+}
+
+bool RegistryLink::Leave(size_t metaserver) {
+  std::lock_guard lock(mutex_);
+  if (active_ != metaserver) return false;
+  active_.reset();
+  return true;
 }
 
 Status RegistryLink::CallActive(const Function& call) {
-  Status last;
-  size_t attempts = 0;
+  std::shared_ptr<Pool> pool;
   {
     std::lock_guard lock(mutex_);
-    attempts = pools_.size() + 1;  // one more for a hint
+    if (!active_) return Status(StatusCode::kUnavailable, "no metaserver is active");
+    pool = pools_[*active_];
   }
-  for (size_t attempt = 0; attempt < attempts; ++attempt) {
-    size_t position = 0;
-    std::shared_ptr<Pool> pool = Current(&position);
-    const wire::ReplyInfo* info = nullptr;
-    Status sent = pool->Call(timeout_, [&](Client& client) { info = call(client); });
-    if (sent.ok()) {
-      Status answer = FromWire(info->status);
-      if (answer.code() != StatusCode::kNotActive) return answer;
-      last = answer.WithContext("metaserver " + pool->peer().ToString());
-      MoveOn(position, info->__isset.active_hint ? info->active_hint : std::string());
-    } else {
-      last = sent;
-      MoveOn(position, "");
-    }
-  }
-  return Status(StatusCode::kUnavailable, "no metaserver is active: " + last.message());
+  const wire::ReplyInfo* info = nullptr;
+  RETURN_IF_ERROR(pool->Call(timeout_, [&](Client& client) { info = call(client); }));
+  Status answer = FromWire(info->status);
+  if (answer.code() != StatusCode::kNotActive) return answer;
+  return Status(StatusCode::kUnavailable,
+                "the metaserver at " + pool->peer().ToString() + " is not active any more");
 }
 
 }  // namespace tercet

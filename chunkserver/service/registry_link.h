@@ -1,12 +1,14 @@
-// Calls to the registry of the active metaserver: finds it among the group's addresses and follows
-// it.
+// Which metaservers there are and which of them is active, as the heartbeats tell it, and calls to
+// the active's registry.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -16,17 +18,31 @@
 
 namespace tercet {
 
-/// Thread-safe.
+/// Thread-safe. Metaservers are numbered from 0 in the order they became known.
 class RegistryLink {
  public:
   using Client = wire::RegistryServiceClient;
+  static constexpr size_t kMaxMetaservers = 16;
 
   RegistryLink(std::vector<HostPort> metaservers, std::chrono::milliseconds timeout);
 
-  /// Calls `method` at the metaserver that was active last; when it cannot be reached or is not
-  /// active, at the one it names and at all others, each once. Returns the answer's own status (in
-  /// `response` then), or kUnavailable when none is active. Takes at most the timeout for each
-  /// address.
+  std::chrono::milliseconds timeout() const { return timeout_; }
+  std::vector<HostPort> metaservers() const;
+  struct Known {
+    size_t number = 0;
+    bool is_new = false;
+  };
+  /// The metaserver at an address that another one named; nullopt when it is no address, or there
+  /// are too many already.
+  std::optional<Known> Learn(const std::string& address);
+
+  std::optional<size_t> active() const;
+  void Follow(size_t metaserver);
+  /// It does not serve (any more). True when it was the active.
+  bool Leave(size_t metaserver);
+
+  /// Calls `method` at the active, once. The answer's own status (in `response` then); kUnavailable
+  /// when no active is known, it cannot be reached, or it does not serve.
   template <typename Response, typename Request>
   Status Call(void (Client::*method)(Response&, const Request&), const Request& request,
               Response* response) {
@@ -37,23 +53,18 @@ class RegistryLink {
     });
   }
 
-  /// The metaserver that answered last turned out to be deposed: the next call tries another first.
-  void LeaveDeposed();
-
  private:
   using Pool = RpcClientPool<Client>;
   using Function = std::function<const wire::ReplyInfo*(Client&)>;
 
   Status CallActive(const Function& call);
-  std::shared_ptr<Pool> Current(size_t* position);
-  /// `from` did not serve: the next one is tried, or the one at `hint`.
-  void MoveOn(size_t from, const std::string& hint);
 
   const std::chrono::milliseconds timeout_;
 
-  std::mutex mutex_;
-  std::vector<std::shared_ptr<Pool>> pools_;  // guarded by mutex_; grows by hints
-  size_t active_ = 0;                         // guarded by mutex_
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  std::vector<std::shared_ptr<Pool>> pools_;  // grows by hints, to kMaxMetaservers
+  std::optional<size_t> active_;
 };
 
 }  // namespace tercet

@@ -10,7 +10,8 @@ class FakeRegistry::Handler final : public wire::RegistryServiceIf {
 
   void RegisterServer(wire::RegisterServerResponse& response,
                       const wire::RegisterServerRequest& request) override {
-    std::lock_guard lock(core_->mutex);
+    std::unique_lock lock(core_->mutex);
+    Enter(lock);
     FakeRegistryState& state = core_->state;
     if (!Answer(state.register_status, &response.info)) {
       ++state.refusals;
@@ -25,9 +26,14 @@ class FakeRegistry::Handler final : public wire::RegistryServiceIf {
 
   void Heartbeat(wire::HeartbeatResponse& response,
                  const wire::HeartbeatRequest& request) override {
-    std::lock_guard lock(core_->mutex);
+    std::unique_lock lock(core_->mutex);
+    Enter(lock);
     FakeRegistryState& state = core_->state;
-    if (!Answer(Status::Ok(), &response.info)) return;
+    if (!Answer(Status::Ok(), &response.info)) {
+      ++state.standby_heartbeats;
+      state.last_standby_heartbeat = request;
+      return;
+    }
     ++state.heartbeats;
     state.last_heartbeat = request;
     for (const auto& done : request.deleted) {
@@ -41,7 +47,8 @@ class FakeRegistry::Handler final : public wire::RegistryServiceIf {
 
   void ReportDigests(wire::ReportDigestsResponse& response,
                      const wire::ReportDigestsRequest& request) override {
-    std::lock_guard lock(core_->mutex);
+    std::unique_lock lock(core_->mutex);
+    Enter(lock);
     if (!Answer(Status::Ok(), &response.info)) return;
     core_->state.digest_reports.push_back(request);
     response.differing_ranges = core_->state.differing_ranges;
@@ -49,13 +56,19 @@ class FakeRegistry::Handler final : public wire::RegistryServiceIf {
 
   void ReportReplicas(wire::ReportReplicasResponse& response,
                       const wire::ReportReplicasRequest& request) override {
-    std::lock_guard lock(core_->mutex);
+    std::unique_lock lock(core_->mutex);
+    Enter(lock);
     if (!Answer(Status::Ok(), &response.info)) return;
     core_->state.replica_reports.push_back(request);
     response.quarantine = core_->state.quarantine;
   }
 
  private:
+  void Enter(std::unique_lock<std::mutex>& lock) {
+    ++core_->state.requests;
+    core_->changed.notify_all();
+    core_->changed.wait(lock, [&] { return !core_->state.frozen || core_->stopping; });
+  }
   /// Fills in the common part; false when that is all.
   bool Answer(const Status& status, wire::ReplyInfo* info) {
     const FakeRegistryState& state = core_->state;
@@ -82,6 +95,15 @@ FakeRegistry::FakeRegistry(uint16_t port) {
                                                      std::make_shared<Handler>(core_))}});
   EXPECT_TRUE(server.ok()) << server.status().ToString();
   server_ = std::move(server).value();
+}
+
+void FakeRegistry::Stop() {
+  {
+    std::lock_guard lock(core_->mutex);
+    core_->stopping = true;
+    core_->changed.notify_all();
+  }
+  server_.reset();
 }
 
 bool FakeRegistry::WaitUntil(const std::function<bool(const FakeRegistryState&)>& condition) {

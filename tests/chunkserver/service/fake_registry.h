@@ -27,6 +27,7 @@ struct FakeRegistryState {
   Status register_status;
   bool active = true;
   std::string active_hint;
+  bool frozen = false;                         // takes requests and answers them once it is thawed
   bool register_again = false;                 // once
   bool want_digests = false;                   // once
   std::vector<wire::DeleteReplicaTask> tasks;  // those confirmed go
@@ -36,7 +37,10 @@ struct FakeRegistryState {
   // Seen.
   int registrations = 0;
   int refusals = 0;
-  int heartbeats = 0;
+  int heartbeats = 0;          // answered as active
+  int standby_heartbeats = 0;  // answered otherwise
+  int requests = 0;            // of all kinds, also those it has not answered
+  wire::HeartbeatRequest last_standby_heartbeat;
   wire::RegisterServerRequest last_registration;
   wire::HeartbeatRequest last_heartbeat;
   std::vector<wire::DeleteReplicaTask> confirmed;
@@ -49,15 +53,17 @@ class FakeRegistry {
  public:
   /// On `port`, or on any free one.
   explicit FakeRegistry(uint16_t port = 0);
+  ~FakeRegistry() { Stop(); }
 
   uint16_t port() const { return server_->port(); }
   std::string address() const { return "127.0.0.1:" + std::to_string(port()); }
-  void Stop() { server_.reset(); }
+  void Stop();
 
   /// Changes the state, or looks at it.
   template <typename Function>
   auto With(Function&& function) {
     std::lock_guard lock(core_->mutex);
+    core_->changed.notify_all();
     return function(core_->state);
   }
   /// Waits until `condition` holds, for at most 20 s.
@@ -68,6 +74,7 @@ class FakeRegistry {
     std::mutex mutex;
     std::condition_variable changed;
     FakeRegistryState state;
+    bool stopping = false;  // guarded by mutex
   };
   class Handler;
 
