@@ -86,10 +86,12 @@ Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const>
 }
 
 void ServerTable::AddKnown(ServerState server) {
-  server.last_heartbeat_ms = -1;
   std::lock_guard lock(mutex_);
-  const ServerId id = server.id;
-  servers_.insert_or_assign(id, std::move(server));
+  ServerState& known = servers_[server.id];
+  server.disks = std::move(known.disks);
+  server.heard_incarnation = known.heard_incarnation;
+  server.last_heartbeat_ms = known.last_heartbeat_ms;
+  known = std::move(server);
 }
 
 void ServerTable::ExpectKnown(int64_t duration_ms) {
@@ -97,8 +99,19 @@ void ServerTable::ExpectKnown(int64_t duration_ms) {
   expected_until_ms_ = clock_.MonotonicMillis() + duration_ms;
 }
 
+void ServerTable::BecomeActive() {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  const bool had_time = now_ms - listening_since_ms_ >= options_.death_timeout_ms;
+  std::lock_guard lock(mutex_);
+  // When nobody was heard of at all, the servers may not know this metaserver yet.
+  const bool heard_some = std::any_of(servers_.begin(), servers_.end(),
+                                      [&](const auto& entry) { return IsAlive(entry.second); });
+  expected_until_ms_ = had_time && heard_some ? 0 : now_ms + options_.death_timeout_ms;
+}
+
 void ServerTable::Register(ServerState server) {
   server.last_heartbeat_ms = clock_.MonotonicMillis();
+  server.heard_incarnation = server.incarnation;
   std::lock_guard lock(mutex_);
   const ServerId id = server.id;
   servers_.insert_or_assign(id, std::move(server));
@@ -107,10 +120,22 @@ void ServerTable::Register(ServerState server) {
 bool ServerTable::Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks) {
   std::lock_guard lock(mutex_);
   auto it = servers_.find(id);
-  if (it == servers_.end() || it->second.incarnation != incarnation || !IsAlive(it->second)) {
-    return false;
-  }
+  if (it == servers_.end() || it->second.incarnation != incarnation) return false;
+  // One that was registered with another metaserver, and is heard of here for the first time, is
+  // known well enough: only its own process has this incarnation.
+  if (it->second.heard() && !IsAlive(it->second)) return false;
   it->second.disks = std::move(disks);
+  it->second.heard_incarnation = incarnation;
+  it->second.last_heartbeat_ms = clock_.MonotonicMillis();
+  return true;
+}
+
+bool ServerTable::Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks) {
+  std::lock_guard lock(mutex_);
+  auto it = servers_.find(id);
+  if (it == servers_.end()) return false;
+  it->second.disks = std::move(disks);
+  it->second.heard_incarnation = incarnation;
   it->second.last_heartbeat_ms = clock_.MonotonicMillis();
   return true;
 }
@@ -139,7 +164,7 @@ std::vector<ServerState> ServerTable::All() const {
 }
 
 bool ServerTable::IsAlive(const ServerState& server) const {
-  return server.last_heartbeat_ms >= 0 &&
+  return server.heard() &&
          clock_.MonotonicMillis() - server.last_heartbeat_ms < options_.death_timeout_ms;
 }
 
@@ -181,7 +206,7 @@ Result<std::vector<ServerId>> ServerTable::Choose(int wanted, int minimum, uint6
   for (const auto& [id, server] : servers_) {
     if (IsAlive(server)) {
       alive.push_back(&server);
-    } else if (server.last_heartbeat_ms < 0 && !Contains(exclude, id)) {
+    } else if (!server.heard() && !Contains(exclude, id)) {
       ++expected;
     }
   }
@@ -191,7 +216,7 @@ Result<std::vector<ServerId>> ServerTable::Choose(int wanted, int minimum, uint6
   if (expected > 0 && short_of_servers && clock_.MonotonicMillis() < expected_until_ms_) {
     return Status(StatusCode::kUnavailable, "the metaserver has just started and waits for " +
                                                 std::to_string(expected) +
-                                                " chunk servers to register");
+                                                " chunk servers to be heard of");
   }
   return chosen;
 }

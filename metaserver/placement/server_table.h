@@ -2,16 +2,16 @@
 // clock of its own; time and randomness come in from outside.
 //
 // Invariants:
-//  - A server is alive when it registered with this metaserver since it became active and its last
-//    heartbeat is younger than the death timeout. The journal knows more servers than this table
-//    says are alive, never fewer.
+//  - A server is alive when it was heard of here, as active or as standby, within the death
+//  timeout,
+//    in the incarnation that the journal knows. The journal knows more servers than this table says
+//    are alive, never fewer.
 //  - Choose never returns a server twice, a dead one, an excluded one, or one without a healthy
 //  disk
 //    that can take the block and keep its reserve.
-//  - For a while after the metaserver became active, servers that the journal knows may be alive
-//  without
+//  - For a while after a metaserver started, servers that the journal knows may be alive without
 //    having been heard of. While that could give a block more replicas, Choose asks to be called
-//    again.
+//    again. One that listened as standby before it became active has nobody to wait for.
 //  - Every order of the chosen servers is equally likely, so that heads and tails spread evenly.
 #pragma once
 
@@ -49,10 +49,14 @@ struct ServerState {
   std::string uuid;  // 16 bytes
   HostPort address;  // where its data plane listens
   std::string version;
-  int64_t incarnation = 0;
+  int64_t incarnation = 0;  // as journaled
+  // As heard of it.
   std::vector<DiskState> disks;
-  int64_t last_heartbeat_ms =
-      -1;  // monotonic; -1: not heard of since this metaserver became active
+  int64_t heard_incarnation = 0;
+  int64_t last_heartbeat_ms = -1;  // monotonic; -1: never since this metaserver started
+
+  /// Heard of in the incarnation that is journaled.
+  bool heard() const { return last_heartbeat_ms >= 0 && heard_incarnation == incarnation; }
 };
 
 struct PlacementOptions {
@@ -80,18 +84,28 @@ Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const>
 /// Thread-safe.
 class ServerTable final : public ReplicaChooser {
  public:
-  /// `clock` and `random` must outlive the table.
+  /// `clock` and `random` must outlive the table. Heartbeats are taken to come from now on.
   ServerTable(PlacementOptions options, const Clock& clock, Random& random)
-      : options_(options), clock_(clock), random_(random) {}
+      : options_(options),
+        clock_(clock),
+        random_(random),
+        listening_since_ms_(clock.MonotonicMillis()) {}
 
-  /// A server that the journal knows but that has not been heard of. Replaces what was there.
+  /// A server as the journal knows it: its identity, address and incarnation. What was heard of it
+  /// stays.
   void AddKnown(ServerState server);
-  /// The known servers have until now + `duration_ms` to register before blocks do without them.
+  /// The known servers have until now + `duration_ms` to be heard of before blocks do without them.
   void ExpectKnown(int64_t duration_ms);
+  /// The metaserver becomes active: as ExpectKnown for a death timeout, unless servers had that
+  /// much time already and some were heard of.
+  void BecomeActive();
   /// Puts in the server as just registered: it is alive from now on.
   void Register(ServerState server);
-  /// False when the server is unknown, has another incarnation, or is dead: it must register again.
+  /// A heartbeat at the active. False when the server is unknown, has another incarnation, or was
+  /// taken for dead: it must register again.
   bool Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks);
+  /// A heartbeat at a standby; false when the server is unknown.
+  bool Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks);
 
   std::optional<ServerState> Find(ServerId id) const;
   std::optional<ServerState> FindByUuid(std::string_view uuid) const;
@@ -110,6 +124,7 @@ class ServerTable final : public ReplicaChooser {
   const PlacementOptions options_;
   const Clock& clock_;
   Random& random_;
+  const int64_t listening_since_ms_;
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   std::map<ServerId, ServerState> servers_;

@@ -5,12 +5,15 @@
 #include "common/log/log.h"
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/internal_operations.h"
-#include "metaserver/service/handlers.h"
 
 namespace tercet {
 namespace {
 
 constexpr std::chrono::milliseconds kTickInterval{500};
+/// A tick that comes so much later than the one before: the whole process stood still.
+constexpr std::chrono::milliseconds kPauseOfProcess{5000};
+/// Between two looks of a standby at the journaled servers.
+constexpr std::chrono::milliseconds kRefreshInterval{2000};
 constexpr std::chrono::milliseconds kIdleReclaimInterval{200};
 constexpr std::chrono::milliseconds kFailedReclaimPause{1000};
 /// The reclaimer rests this many times as long as a step took: foreground work comes first.
@@ -42,22 +45,36 @@ ActiveServices::~ActiveServices() {
 
 Status ActiveServices::Format(std::string_view cluster_id, uint32_t block_size_bytes,
                               uint8_t replicas, uint8_t min_replicas) {
-  proposer_.Activate(consensus_.state().epoch);
   FormatOptions format;
   format.cluster_id = cluster_id;
   format.block_size_bytes = block_size_bytes;
   format.replicas = replicas;
   format.min_replicas = min_replicas;
-  return proposer_.Propose(
-      "format", [&](OperationContext& context) { return EvaluateFormat(context, format); });
+  return proposer_.Propose(proposer_.epoch(), "format", [&](OperationContext& context) {
+    return EvaluateFormat(context, format);
+  });
 }
 
-Status ActiveServices::Activate(Epoch epoch) {
-  RETURN_IF_ERROR(CheckFormat(database_.committed()));
-  RETURN_IF_ERROR(registry_.Load());
-  RETURN_IF_ERROR(sessions_.Load());
-  proposer_.Activate(epoch);
+Status ActiveServices::BecomeActive(Epoch epoch) {
+  const int64_t start_ms = clock_.MonotonicMillis();
+  ASSIGN_OR_RETURN(const auto format, Tables(database_.committed()).FindFormatVersion());
+  if (format) RETURN_IF_ERROR(CheckFormat(database_.committed()));
+  RETURN_IF_ERROR(registry_.BecomeActive());
+  RETURN_IF_ERROR(sessions_.BecomeActive(epoch));
+  RETURN_IF_ERROR(proposer_.Activate(epoch));
+  LOG_INFO("active epoch={} journal_index={} sessions={} servers={} alive={} took_ms={}", epoch,
+           database_.applied_index(), sessions_.count(), servers_.All().size(),
+           servers_.Alive().size(), clock_.MonotonicMillis() - start_ms);
+  ServiceCounters::Get().activations.Increment();
   return Status::Ok();
+}
+
+void ActiveServices::BecomeStandby() {
+  const Epoch epoch = proposer_.epoch();
+  proposer_.Deactivate();
+  sessions_.BecomeStandby();
+  registry_.BecomeStandby();
+  if (epoch.value() != 0) LOG_WARN("this metaserver is not active any more epoch={}", epoch);
 }
 
 void ActiveServices::StartBackground() {
@@ -102,25 +119,38 @@ bool ActiveServices::Pause(std::chrono::nanoseconds duration) {
   return !stopping();
 }
 
-ThriftServer::Services ActiveServices::Services(const std::string& address) {
-  const HandlerParts parts{proposer_, sessions_, registry_, servers_,
-                           census_,   clock_,    address,   options_.version};
-  return {
-      {"metadata", std::make_shared<wire::MetadataServiceProcessor>(MakeMetadataHandler(parts))},
-      {"registry", std::make_shared<wire::RegistryServiceProcessor>(MakeRegistryHandler(parts))},
-      {"admin", std::make_shared<wire::AdminServiceProcessor>(MakeAdminHandler(parts))},
-  };
+void ActiveServices::TickSessions() {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  const bool was_paused = last_tick_ms_ >= 0 && now_ms - last_tick_ms_ > kPauseOfProcess.count();
+  last_tick_ms_ = now_ms;
+  const Epoch epoch = proposer_.epoch();
+  if (epoch.value() == 0) return;
+  // While this metaserver could not serve, nobody could renew.
+  if (was_paused || !proposer_.Serves(epoch)) {
+    sessions_.RenewAll();
+  } else {
+    sessions_.ExpireSilent();
+  }
 }
 
 void ActiveServices::Tick() {
-  if (proposer_.active()) sessions_.ExpireSilent();
-  registry_.LogLiveness();
+  TickSessions();
+  if (proposer_.active()) {
+    registry_.LogLiveness();
+  } else if (const JournalIndex applied = database_.applied_index();
+             applied != refreshed_index_ &&
+             (refreshed_ms_ < 0 || last_tick_ms_ - refreshed_ms_ >= kRefreshInterval.count())) {
+    refreshed_index_ = applied;
+    refreshed_ms_ = last_tick_ms_;
+    const Status status = registry_.RefreshKnown();
+    if (!status.ok()) LOG_WARN_LIMITED("the chunk servers could not be listed: {}", status);
+  }
   UpdateGauges();
 }
 
 void ActiveServices::UpdateGauges() {
   const ConsensusState state = consensus_.state();
-  gauges_.active.Set(state.active && proposer_.active() ? 1 : 0);
+  gauges_.active.Set(proposer_.Serves(proposer_.epoch()) ? 1 : 0);
   gauges_.epoch.Set(static_cast<double>(state.epoch.value()));
   gauges_.applied_index.Set(static_cast<double>(database_.applied_index().value()));
   gauges_.sessions.Set(static_cast<double>(sessions_.count()));

@@ -1,5 +1,12 @@
-// Everything that the active metaserver runs on top of consensus and database: proposer, sessions,
-// registry, background work and the Thrift services.
+// Everything that a metaserver runs on top of consensus and database: proposer, sessions, registry,
+// background work and the Thrift services; on a standby they are there and wait.
+//
+// Life:
+//  1. Standby: requests are answered kNotActive, heartbeats are noted, blocks are counted.
+//  2. BecomeActive: sessions and servers are taken in from the applied state, then the proposer
+//     accepts. Milliseconds: it reads the rows of sessions and servers and nothing else.
+//  3. BecomeStandby: what was remembered under the epoch is dropped. Then 2 again, any number of
+//     times; what is found out under one epoch is acted upon under no other.
 //
 // Background threads: one ticks (expiry of sessions, liveness, gauges), one counts blocks, one
 // reclaims. They live from StartBackground to the destructor; each step of theirs is bounded or can
@@ -18,7 +25,6 @@
 #include "common/base/status.h"
 #include "common/env/clock.h"
 #include "common/env/random.h"
-#include "common/rpc/thrift_server.h"
 #include "metaserver/namespace/database.h"
 #include "metaserver/placement/server_table.h"
 #include "metaserver/raft/consensus.h"
@@ -39,29 +45,26 @@ struct ServiceOptions {
   ReclaimerOptions reclaimer;
   /// At least so long between two counts of the blocks.
   std::chrono::milliseconds census_pause{10'000};
-  std::string version;
 };
 
 /// Thread-safe unless a method says otherwise.
-class ActiveServices {
+class ActiveServices final : public ActiveRole {
  public:
   /// All references must outlive the object.
   ActiveServices(ServiceOptions options, Consensus& consensus, Database& database,
                  const Clock& clock, Random& random);
   /// Stops the background. The services must not be called any more.
-  ~ActiveServices();
+  ~ActiveServices() override;
 
-  /// Makes the file system of a new cluster. kFailedPrecondition when there is one.
+  /// Makes the file system of a new cluster; to be called on the active. kFailedPrecondition when
+  /// there is one.
   Status Format(std::string_view cluster_id, uint32_t block_size_bytes, uint8_t replicas,
                 uint8_t min_replicas);
-  /// Takes in the journaled sessions and servers and serves under `epoch` from now on.
-  /// kVersionTooNew or kFailedPrecondition when the state cannot be served.
-  Status Activate(Epoch epoch);
-  /// To be called once, after Activate.
+  /// kVersionTooNew when the state cannot be served. One that is not formatted yet can.
+  Status BecomeActive(Epoch epoch) override;
+  void BecomeStandby() override;
+  /// To be called once.
   void StartBackground();
-
-  /// "metadata", "registry" and "admin", for a ThriftServer. `address` is shown by status.
-  ThriftServer::Services Services(const std::string& address);
 
   /// One round of the ticking thread. Tests without background call it themselves.
   void Tick();
@@ -75,6 +78,7 @@ class ActiveServices {
 
  private:
   void UpdateGauges();
+  void TickSessions();
   void ReclaimLoop();
   /// False when the object is going away.
   bool Pause(std::chrono::nanoseconds duration);
@@ -91,6 +95,11 @@ class ActiveServices {
   Reclaimer reclaimer_;
   Census census_;
   ServiceGauges gauges_;
+
+  // Of the ticking thread.
+  int64_t last_tick_ms_ = -1;
+  JournalIndex refreshed_index_;  // of the state that the standby's registry was refreshed from
+  int64_t refreshed_ms_ = -1;
 
   std::atomic<bool> stopping_{false};
   std::mutex pause_mutex_;

@@ -1,5 +1,9 @@
+#include <algorithm>
+
+#include "common/rpc/wire_status.h"
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/reads.h"
+#include "metaserver/service/group_report.h"
 #include "metaserver/service/handlers.h"
 #include "metaserver/service/timed_call.h"
 
@@ -12,34 +16,171 @@ int64_t CountOf(const Map& map, const typename Map::key_type& key) {
   return it == map.end() ? 0 : it->second;
 }
 
+MemberId IdFromWire(int32_t id) { return MemberId(static_cast<uint32_t>(id)); }
+
 class AdminHandler final : public wire::AdminServiceIf {
  public:
-  explicit AdminHandler(const HandlerParts& parts)
-      : parts_(parts), started_ms_(parts.clock.MonotonicMillis()) {}
+  explicit AdminHandler(const AdminParts& parts) : parts_(parts) {}
 
   void GetStatus(wire::GetStatusResponse& response, const wire::GetStatusRequest&) override {
     static OperationMetrics metrics("GetStatus");
     TimedCall timed(metrics, response.info);
-    parts_.proposer.FillInfo(FillStatus(&response), &response.info);
-    FillMetaserver(&response);
+    if (parts_.state != nullptr) {
+      const AnswerBasis basis = parts_.state->proposer.Basis();
+      const Status status = FillStatus(&response);
+      parts_.state->proposer.FillInfo(basis, status, &response.info);
+    } else {
+      RefuseNotActive(parts_.member, &response.info);
+    }
+    FillMetaservers(&response);
   }
 
   void GetFileInfo(wire::GetFileInfoResponse& response,
                    const wire::GetFileInfoRequest& request) override {
     static OperationMetrics metrics("GetFileInfo");
     TimedCall timed(metrics, response.info);
-    parts_.proposer.Read<wire::GetFileInfoRequest, wire::GetFileInfoResponse>(FileInfo, request,
-                                                                              &response);
+    if (parts_.state == nullptr) return RefuseNotActive(parts_.member, &response.info);
+    parts_.state->proposer.Read<wire::GetFileInfoRequest, wire::GetFileInfoResponse>(
+        FileInfo, request, &response);
     for (const wire::ServerAddress& server : response.servers) {
-      if (parts_.servers.IsAlive(ServerId(static_cast<uint32_t>(server.server_id)))) {
+      if (parts_.state->servers.IsAlive(ServerId(static_cast<uint32_t>(server.server_id)))) {
         response.alive_servers.push_back(server.server_id);
       }
     }
   }
 
+  void GetGroupStatus(wire::GetGroupStatusResponse& response,
+                      const wire::GetGroupStatusRequest&) override {
+    static OperationMetrics metrics("GetGroupStatus");
+    TimedCall timed(metrics, response.info);
+    response.cluster_id = parts_.cluster_id;
+    response.version = parts_.version;
+    response.election_timeout_ms = static_cast<int32_t>(parts_.election_timeout.count());
+    FillOwnInfo(Status::Ok(), &response.info);
+    if (parts_.member == nullptr) return;
+    DescribeGroup(parts_.member->status(), parts_.election_timeout, StateNote(), &response);
+  }
+
+  void AddMember(wire::AddMemberResponse& response,
+                 const wire::AddMemberRequest& request) override {
+    static OperationMetrics metrics("AddMember");
+    TimedCall timed(metrics, response.info);
+    Administer(&response.info, [&](GroupMember& member) -> Status {
+      ASSIGN_OR_RETURN(
+          const MemberId id,
+          member.AddMember(request.address,
+                           request.witness ? MemberKind::kWitness : MemberKind::kMetaserver));
+      response.member_id = static_cast<int32_t>(id.value());
+      return Status::Ok();
+    });
+  }
+
+  void RemoveMember(wire::RemoveMemberResponse& response,
+                    const wire::RemoveMemberRequest& request) override {
+    static OperationMetrics metrics("RemoveMember");
+    TimedCall timed(metrics, response.info);
+    Administer(&response.info, [&](GroupMember& member) -> Status {
+      ASSIGN_OR_RETURN(const MemberId id, FindMember(member, request.member_id, request.address));
+      return member.RemoveMember(id, request.force);
+    });
+  }
+
+  void PromoteWitness(wire::PromoteWitnessResponse& response,
+                      const wire::PromoteWitnessRequest& request) override {
+    static OperationMetrics metrics("PromoteWitness");
+    TimedCall timed(metrics, response.info);
+    Administer(&response.info, [&](GroupMember& member) -> Status {
+      ASSIGN_OR_RETURN(const MemberId id, FindMember(member, request.member_id, request.address));
+      return member.PromoteWitness(id);
+    });
+  }
+
+  void TransferActive(wire::TransferActiveResponse& response,
+                      const wire::TransferActiveRequest& request) override {
+    static OperationMetrics metrics("TransferActive");
+    TimedCall timed(metrics, response.info);
+    Administer(&response.info, [&](GroupMember& member) -> Status {
+      ASSIGN_OR_RETURN(const MemberId target, member.TransferActive(IdFromWire(request.member_id)));
+      response.target_id = static_cast<int32_t>(target.value());
+      return Status::Ok();
+    });
+  }
+
+  void OpenStateSnapshot(wire::OpenStateSnapshotResponse& response,
+                         const wire::OpenStateSnapshotRequest& request) override {
+    static OperationMetrics metrics("OpenStateSnapshot");
+    TimedCall timed(metrics, response.info);
+    Status status = CheckSnapshots();
+    if (status.ok() && request.from_active &&
+        !parts_.state->proposer.Serves(parts_.state->proposer.epoch())) {
+      status = Status(StatusCode::kFailedPrecondition, "this metaserver is not the active one");
+    }
+    if (status.ok()) status = parts_.snapshots->Open(&response);
+    FillOwnInfo(status, &response.info);
+  }
+
+  void ReadStateSnapshot(wire::ReadStateSnapshotResponse& response,
+                         const wire::ReadStateSnapshotRequest& request) override {
+    static OperationMetrics metrics("ReadStateSnapshot");
+    TimedCall timed(metrics, response.info);
+    Status status = CheckSnapshots();
+    if (status.ok()) status = parts_.snapshots->Read(request, &response);
+    FillOwnInfo(status, &response.info);
+  }
+
+  void CloseStateSnapshot(wire::CloseStateSnapshotResponse& response,
+                          const wire::CloseStateSnapshotRequest& request) override {
+    static OperationMetrics metrics("CloseStateSnapshot");
+    TimedCall timed(metrics, response.info);
+    const Status status = CheckSnapshots();
+    if (status.ok()) parts_.snapshots->Close(request.snapshot_id);
+    FillOwnInfo(status, &response.info);
+  }
+
  private:
+  /// Answers that do not need an active: of this member as it is.
+  void FillOwnInfo(const Status& status, wire::ReplyInfo* info) {
+    info->status = ToWire(status);
+    if (parts_.member == nullptr) return;
+    const ConsensusState state = parts_.member->state();
+    info->epoch = static_cast<int64_t>(state.epoch.value());
+    info->journal_index = static_cast<int64_t>(state.applied_index.value());
+    info->commit_index = static_cast<int64_t>(state.commit_index.value());
+    if (!state.active && !state.active_hint.empty()) info->__set_active_hint(state.active_hint);
+  }
+
+  /// A change of the group: at its leader only.
+  template <typename Function>
+  void Administer(wire::ReplyInfo* info, Function&& change) {
+    if (parts_.member == nullptr) return RefuseNotActive(nullptr, info);
+    FillOwnInfo(change(*parts_.member), info);
+  }
+
+  static Result<MemberId> FindMember(const GroupMember& member, int32_t id,
+                                     const std::string& address) {
+    const GroupStatus status = member.status();
+    const Member* found =
+        id != 0 ? status.membership.Find(IdFromWire(id)) : status.membership.FindByAddress(address);
+    if (found == nullptr) {
+      return Status(StatusCode::kNotFound,
+                    "the metadata group has no member " +
+                        (id != 0 ? std::to_string(id) : "at address '" + address + "'"));
+    }
+    return found->id;
+  }
+
+  Status CheckSnapshots() const {
+    if (parts_.snapshots != nullptr) return Status::Ok();
+    return Status(StatusCode::kFailedPrecondition,
+                  "this member of the metadata group has no namespace");
+  }
+
+  std::string StateNote() const {
+    return parts_.fetcher == nullptr ? std::string() : parts_.fetcher->Progress();
+  }
+
   Status FillStatus(wire::GetStatusResponse* response) {
-    const Tables tables(parts_.proposer.committed());
+    const Tables tables(parts_.state->proposer.committed());
     ASSIGN_OR_RETURN(response->cluster_id, tables.GetClusterId());
     ASSIGN_OR_RETURN(const uint64_t inodes, tables.GetCounter(Counter::kInodeCount));
     ASSIGN_OR_RETURN(const uint64_t blocks, tables.GetCounter(Counter::kBlockCount));
@@ -47,14 +188,14 @@ class AdminHandler final : public wire::AdminServiceIf {
     response->inode_count = static_cast<int64_t>(inodes);
     response->block_count = static_cast<int64_t>(blocks);
     response->orphan_count = static_cast<int64_t>(orphans);
-    response->session_count = static_cast<int64_t>(parts_.sessions.count());
+    response->session_count = static_cast<int64_t>(parts_.state->sessions.count());
 
-    const std::shared_ptr<const CensusFigures> figures = parts_.census.Get();
-    for (const ServerState& server : parts_.servers.All()) {
+    const std::shared_ptr<const CensusFigures> figures = parts_.state->census.Get();
+    for (const ServerState& server : parts_.state->servers.All()) {
       response->servers.push_back(DescribeServer(server, *figures));
     }
     const auto counts = figures->BlocksByLiveReplicas(
-        [this](ServerId server) { return parts_.servers.IsAlive(server); });
+        [this](ServerId server) { return parts_.state->servers.IsAlive(server); });
     for (const auto& [replicas, count] : counts) {
       wire::ReplicaCount entry;
       entry.replicas = replicas;
@@ -71,10 +212,9 @@ class AdminHandler final : public wire::AdminServiceIf {
     status.server_uuid = server.uuid;
     status.host = server.address.host;
     status.port = server.address.port;
-    status.alive = parts_.servers.IsAlive(server);
-    status.last_heartbeat_ms = server.last_heartbeat_ms < 0
-                                   ? -1
-                                   : parts_.clock.MonotonicMillis() - server.last_heartbeat_ms;
+    status.alive = parts_.state->servers.IsAlive(server);
+    status.last_heartbeat_ms =
+        server.heard() ? parts_.clock.MonotonicMillis() - server.last_heartbeat_ms : -1;
     for (const DiskState& disk : server.disks) {
       wire::DiskReport report;
       report.disk_uuid = disk.uuid;
@@ -87,30 +227,52 @@ class AdminHandler final : public wire::AdminServiceIf {
     }
     status.version = server.version;
     status.replica_count = CountOf(figures.replicas, server.id);
-    status.missing_replicas = static_cast<int64_t>(parts_.registry.reports().Missing(server.id));
+    status.missing_replicas =
+        static_cast<int64_t>(parts_.state->registry.reports().Missing(server.id));
     status.pending_deletes = CountOf(figures.delete_tasks, server.id);
     return status;
   }
 
-  void FillMetaserver(wire::GetStatusResponse* response) {
+  /// All metaservers and witnesses of the group; this one itself comes with all that it knows.
+  void FillMetaservers(wire::GetStatusResponse* response) {
     wire::MetaserverStatus self;
     self.address = parts_.address;
-    self.role = parts_.proposer.active() ? "active" : "standby";
+    self.role = parts_.state != nullptr && parts_.state->proposer.active() ? "active" : "standby";
     self.epoch = response->info.epoch;
     self.journal_index = response->info.commit_index;
     self.applied_index = response->info.journal_index;
-    self.uptime_ms = parts_.clock.MonotonicMillis() - started_ms_;
-    self.version = parts_.version;
-    response->metaservers.push_back(std::move(self));
+    if (parts_.member != nullptr) {
+      wire::GetGroupStatusResponse group;
+      DescribeGroup(parts_.member->status(), parts_.election_timeout, StateNote(), &group);
+      for (wire::MetaserverStatus& status : DescribeMetaservers(group)) {
+        const auto& member = group.members[response->metaservers.size()];
+        if (member.member_id == group.member_id) {
+          self.role = status.role;
+          self.journal_index = status.journal_index;
+          self.applied_index = status.applied_index;
+          status = self;
+          FillOwn(&status);
+        }
+        response->metaservers.push_back(std::move(status));
+      }
+    }
+    if (response->metaservers.empty()) {
+      FillOwn(&self);
+      response->metaservers.push_back(std::move(self));
+    }
   }
 
-  const HandlerParts parts_;
-  const int64_t started_ms_;
+  void FillOwn(wire::MetaserverStatus* self) {
+    self->uptime_ms = parts_.clock.MonotonicMillis() - parts_.started_ms;
+    self->version = parts_.version;
+  }
+
+  const AdminParts parts_;
 };
 
 }  // namespace
 
-std::shared_ptr<wire::AdminServiceIf> MakeAdminHandler(const HandlerParts& parts) {
+std::shared_ptr<wire::AdminServiceIf> MakeAdminHandler(const AdminParts& parts) {
   return std::make_shared<AdminHandler>(parts);
 }
 

@@ -44,7 +44,7 @@ sigset_t BlockStopSignals() {
 
 /// Until a stop signal comes (OK) or the metaserver cannot go on.
 Status ServeUntilStopped(Metaserver* metaserver, const sigset_t& signals) {
-  constexpr timespec kPollInterval{.tv_sec = 0, .tv_nsec = 500'000'000};
+  constexpr timespec kPollInterval{.tv_sec = 0, .tv_nsec = 100'000'000};
   while (true) {
     const int signal = sigtimedwait(&signals, nullptr, &kPollInterval);
     if (signal > 0) {

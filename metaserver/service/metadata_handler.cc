@@ -11,6 +11,11 @@ class MetadataHandler final : public wire::MetadataServiceIf {
  public:
   explicit MetadataHandler(const HandlerParts& parts) : parts_(parts) {}
 
+  void FindActive(wire::FindActiveResponse& response, const wire::FindActiveRequest&) override {
+    static OperationMetrics metrics("FindActive");
+    TimedCall timed(metrics, response.info);
+    parts_.proposer.FillInfo(parts_.proposer.Basis(), Status::Ok(), &response.info);
+  }
   void OpenSession(wire::OpenSessionResponse& response,
                    const wire::OpenSessionRequest& request) override {
     static OperationMetrics metrics("OpenSession");
@@ -62,7 +67,8 @@ class MetadataHandler final : public wire::MetadataServiceIf {
                       const wire::StatFileSystemRequest&) override {
     static OperationMetrics metrics("StatFileSystem");
     TimedCall timed(metrics, response.info);
-    parts_.proposer.FillInfo(FillSpace(&response), &response.info);
+    const AnswerBasis basis = parts_.proposer.Basis();
+    parts_.proposer.FillInfo(basis, FillSpace(&response), &response.info);
   }
 
   void CreateFile(wire::CreateFileResponse& response,

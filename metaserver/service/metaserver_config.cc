@@ -102,10 +102,10 @@ void MetaserverConfig::Describe(ConfigSchema* schema) {
   schema->AddDuration("group.heartbeat_interval", &group_heartbeat_interval,
                       {.min = 5, .max = 5 * kSecond},
                       "how often the active tells the other members that it is there");
-  schema->AddDuration("group.election_timeout", &group_election_timeout,
-                      {.min = 50, .max = 60 * kSecond},
-                      "another metaserver takes over when the active was silent for so long (and up "
-                      "to a quarter more); the same at all members");
+  schema->AddDuration(
+      "group.election_timeout", &group_election_timeout, {.min = 50, .max = 60 * kSecond},
+      "another metaserver takes over when the active was silent for so long (and up "
+      "to a quarter more); the same at all members");
   schema->AddSize("group.retain_bytes", &group_retain_bytes, {.min = kMiB, .max = 1024 * kGiB},
                   "journal kept for members that are behind; one further behind fetches the "
                   "namespace anew");

@@ -28,7 +28,14 @@ Reclaimer::Reclaimer(ReclaimerOptions options, Proposer& proposer, Sessions& ses
     : options_(options), proposer_(proposer), sessions_(sessions), clock_(clock) {}
 
 Result<bool> Reclaimer::Step() {
-  if (!proposer_.active()) return false;
+  const Epoch epoch = proposer_.epoch();
+  if (epoch.value() == 0) return false;
+  if (epoch_ != epoch) {
+    epoch_ = epoch;
+    next_orphan_ = next_truncation_ = InodeId();
+    next_fill_ms_ = next_truncation_ms_ = 0;
+    one_by_one_ = 0;
+  }
   RETURN_IF_ERROR(FillWindow());
   ASSIGN_OR_RETURN(const bool more_orphans, ReclaimOrphans());
   ASSIGN_OR_RETURN(const bool more_truncations, ReclaimTruncations());
@@ -68,19 +75,20 @@ Result<bool> Reclaimer::ReclaimOrphans() {
   if (one_by_one_ > 0) --one_by_one_;
   std::vector<InodeId> finished;
   int blocks = 0;
-  Status status = proposer_.Propose("reclaim orphans", [&](OperationContext& context) -> Status {
-    for (InodeId orphan : orphans) {
-      // The first may use up the record's blocks; those behind it come with the next.
-      if (blocks >= options_.max_blocks_per_record) break;
-      ASSIGN_OR_RETURN(
-          BatchResult batch,
-          EvaluateReclaimOrphan(context, orphan, options_.max_blocks_per_record - blocks));
-      blocks += batch.removed;
-      if (!batch.done) break;
-      finished.push_back(orphan);
-    }
-    return Status::Ok();
-  });
+  Status status =
+      proposer_.Propose(epoch_, "reclaim orphans", [&](OperationContext& context) -> Status {
+        for (InodeId orphan : orphans) {
+          // The first may use up the record's blocks; those behind it come with the next.
+          if (blocks >= options_.max_blocks_per_record) break;
+          ASSIGN_OR_RETURN(
+              BatchResult batch,
+              EvaluateReclaimOrphan(context, orphan, options_.max_blocks_per_record - blocks));
+          blocks += batch.removed;
+          if (!batch.done) break;
+          finished.push_back(orphan);
+        }
+        return Status::Ok();
+      });
   if (!status.ok()) finished.clear();
   if (IsDamage(status)) {
     if (orphans.size() == 1) {
@@ -119,11 +127,12 @@ Result<bool> Reclaimer::ReclaimTruncations() {
     return false;
   }
   BatchResult batch;
-  RETURN_IF_ERROR(proposer_.Propose("reclaim truncation", [&](OperationContext& context) -> Status {
-    ASSIGN_OR_RETURN(batch,
-                     EvaluateReclaimTruncation(context, *inode, options_.max_blocks_per_record));
-    return Status::Ok();
-  }));
+  RETURN_IF_ERROR(
+      proposer_.Propose(epoch_, "reclaim truncation", [&](OperationContext& context) -> Status {
+        ASSIGN_OR_RETURN(
+            batch, EvaluateReclaimTruncation(context, *inode, options_.max_blocks_per_record));
+        return Status::Ok();
+      }));
   ServiceCounters::Get().blocks_reclaimed.Increment(batch.removed);
   next_truncation_ = batch.done ? inode->Next() : *inode;
   return true;

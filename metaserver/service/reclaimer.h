@@ -44,6 +44,7 @@ class Reclaimer {
   Sessions& sessions_;
   const Clock& clock_;
 
+  Epoch epoch_;               // of the activation that what follows belongs to
   InodeId next_orphan_;       // where the scan of the queue goes on
   int64_t next_fill_ms_ = 0;  // not before
   InodeId next_truncation_;   // where that scan goes on

@@ -40,6 +40,8 @@ std::vector<DiskState> DisksFromWire(const std::vector<wire::DiskReport>& report
   return disks;
 }
 
+Status NotActive() { return Status(StatusCode::kNotActive, "not the active metaserver"); }
+
 ServerId IdFromWire(int32_t id) { return ServerId(static_cast<uint32_t>(id)); }
 
 }  // namespace
@@ -52,33 +54,60 @@ Registry::Registry(RegistryOptions options, Proposer& proposer, Database& databa
       servers_(servers),
       clock_(clock) {}
 
-Status Registry::Load() {
-  std::lock_guard register_lock(register_mutex_);
-  loaded_ms_ = clock_.MonotonicMillis();
-  reports_.Clear();
-  servers_.ExpectKnown(servers_.options().death_timeout_ms);
-  std::lock_guard lock(mutex_);
-  deliveries_.clear();
+void Registry::AddKnown(ServerId id, const ServerRecord& record) {
+  ServerState state;
+  state.id = id;
+  state.uuid = record.uuid;
+  state.address = HostPort{record.host, record.port};
+  state.version = record.version;
+  state.incarnation = static_cast<int64_t>(record.incarnation);
+  servers_.AddKnown(std::move(state));
+}
+
+Status Registry::RefreshKnown() {
   return Tables(database_.committed()).ScanServers([&](ServerId id, const ServerRecord& record) {
-    ServerState state;
-    state.id = id;
-    state.uuid = record.uuid;
-    state.address = HostPort{record.host, record.port};
-    state.version = record.version;
-    state.incarnation = static_cast<int64_t>(record.incarnation);
-    servers_.AddKnown(std::move(state));
-    deliveries_[id];
+    AddKnown(id, record);
     return true;
   });
 }
 
+Status Registry::BecomeActive() {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  became_active_ms_.store(now_ms);
+  reports_.Clear();
+  RETURN_IF_ERROR(RefreshKnown());
+  servers_.BecomeActive();
+  const std::vector<ServerState> servers = servers_.All();
+  // Not all of them at once: comparing reads all that is journaled about a server.
+  const int64_t spread_ms = options_.digest_interval.count();
+  std::lock_guard lock(mutex_);
+  deliveries_.clear();
+  size_t position = 0;
+  for (const ServerState& server : servers) {
+    Delivery& delivery = deliveries_[server.id];
+    delivery.was_alive = servers_.IsAlive(server);
+    ++position;
+    // Servers that register are asked at once.
+    delivery.next_digest_ms =
+        now_ms + spread_ms * static_cast<int64_t>(position) / static_cast<int64_t>(servers.size());
+  }
+  return Status::Ok();
+}
+
+void Registry::BecomeStandby() {
+  reports_.Clear();
+  std::lock_guard lock(mutex_);
+  deliveries_.clear();
+}
+
 void Registry::Register(const wire::RegisterServerRequest& request,
                         wire::RegisterServerResponse* response) {
-  const Status status = RegisterChecked(request, response);
+  const AnswerBasis basis = proposer_.Basis();
+  const Status status = RegisterChecked(basis.epoch, request, response);
   if (!status.ok() && status.code() != StatusCode::kNotActive) {
     LOG_WARN_LIMITED("registration refused address={}:{}: {}", request.host, request.port, status);
   }
-  proposer_.FillInfo(status, &response->info);
+  proposer_.FillInfo({basis.epoch, database_.applied_index()}, status, &response->info);
 }
 
 Status Registry::CheckIdentity(const wire::RegisterServerRequest& request) const {
@@ -101,8 +130,8 @@ Status Registry::CheckIdentity(const wire::RegisterServerRequest& request) const
   }
   // Until a server that lives had time to be heard of, it may be alive.
   const int64_t wait_ms =
-      loaded_ms_ + servers_.options().death_timeout_ms - clock_.MonotonicMillis();
-  if (known->last_heartbeat_ms < 0 && wait_ms > 0) {
+      became_active_ms_.load() + servers_.options().death_timeout_ms - clock_.MonotonicMillis();
+  if (!known->heard() && wait_ms > 0) {
     return Status(StatusCode::kUnavailable,
                   "chunk server " + std::to_string(known->id.value()) + " may still be alive at " +
                       known->address.ToString() + ": retry in " + std::to_string(wait_ms) + " ms");
@@ -110,20 +139,21 @@ Status Registry::CheckIdentity(const wire::RegisterServerRequest& request) const
   return Status::Ok();
 }
 
-Status Registry::RegisterChecked(const wire::RegisterServerRequest& request,
+Status Registry::RegisterChecked(Epoch epoch, const wire::RegisterServerRequest& request,
                                  wire::RegisterServerResponse* response) {
+  if (!proposer_.Serves(epoch)) return NotActive();
   if (request.port < 1 || request.port > 65535 || request.host.empty()) {
     return Status(StatusCode::kInvalidArgument,
                   "a chunk server needs an address that others can reach, not '" + request.host +
                       ":" + std::to_string(request.port) + "'");
   }
   std::lock_guard register_lock(register_mutex_);
-  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
   RETURN_IF_ERROR(CheckIdentity(request));
-  RETURN_IF_ERROR(proposer_.Propose("register server", [&](OperationContext& context) -> Status {
-    ASSIGN_OR_RETURN(*response, EvaluateRegisterServer(context, request));
-    return Status::Ok();
-  }));
+  RETURN_IF_ERROR(
+      proposer_.Propose(epoch, "register server", [&](OperationContext& context) -> Status {
+        ASSIGN_OR_RETURN(*response, EvaluateRegisterServer(context, request));
+        return Status::Ok();
+      }));
   response->heartbeat_interval_ms = static_cast<int32_t>(options_.heartbeat_interval.count());
   ServerState state;
   state.id = IdFromWire(response->server_id);
@@ -144,18 +174,40 @@ Status Registry::RegisterChecked(const wire::RegisterServerRequest& request,
 }
 
 void Registry::Heartbeat(const wire::HeartbeatRequest& request, wire::HeartbeatResponse* response) {
-  proposer_.FillInfo(HeartbeatChecked(request, response), &response->info);
+  const AnswerBasis basis = proposer_.Basis();
+  if (basis.epoch.value() == 0) {
+    const Status noted = HeartbeatAtStandby(request);
+    if (!noted.ok()) LOG_WARN_LIMITED("a heartbeat could not be noted: {}", noted);
+    proposer_.FillInfo(basis, Status::Ok(), &response->info);
+    return;
+  }
+  proposer_.FillInfo(basis, HeartbeatChecked(basis.epoch, request, response), &response->info);
+  if (response->info.status.code != 0) {
+    // Commands are the active's alone.
+    response->delete_replicas.clear();
+    response->register_again = false;
+    response->want_digests = false;
+  }
 }
 
-Status Registry::HeartbeatChecked(const wire::HeartbeatRequest& request,
+Status Registry::HeartbeatAtStandby(const wire::HeartbeatRequest& request) {
+  const ServerId server = IdFromWire(request.server_id);
+  // What the state says now: the server may have registered a moment ago.
+  ASSIGN_OR_RETURN(const auto record, Tables(database_.committed()).FindServer(server));
+  if (!record) return Status::Ok();  // not applied here yet: the next heartbeat tells
+  AddKnown(server, *record);
+  servers_.Hear(server, request.incarnation, DisksFromWire(request.disks));
+  return Status::Ok();
+}
+
+Status Registry::HeartbeatChecked(Epoch epoch, const wire::HeartbeatRequest& request,
                                   wire::HeartbeatResponse* response) {
-  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
   const ServerId server = IdFromWire(request.server_id);
   if (!servers_.Heartbeat(server, request.incarnation, DisksFromWire(request.disks))) {
     response->register_again = true;
     return Status::Ok();
   }
-  RETURN_IF_ERROR(ConfirmDeletions(server, request.deleted));
+  RETURN_IF_ERROR(ConfirmDeletions(epoch, server, request.deleted));
   RETURN_IF_ERROR(CollectTasks(server, &response->delete_replicas));
   const int64_t now_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
@@ -168,7 +220,7 @@ Status Registry::HeartbeatChecked(const wire::HeartbeatRequest& request,
   return Status::Ok();
 }
 
-Status Registry::ConfirmDeletions(ServerId server,
+Status Registry::ConfirmDeletions(Epoch epoch, ServerId server,
                                   const std::vector<wire::DeleteReplicaTask>& deleted) {
   const std::span<const wire::DeleteReplicaTask> all(deleted.data(),
                                                      std::min(deleted.size(), kMaxConfirmations));
@@ -176,7 +228,7 @@ Status Registry::ConfirmDeletions(ServerId server,
     const auto batch = all.subspan(at, std::min(kConfirmationsPerRecord, all.size() - at));
     int removed = 0;
     RETURN_IF_ERROR(
-        proposer_.Propose("finish delete tasks", [&](OperationContext& context) -> Status {
+        proposer_.Propose(epoch, "finish delete tasks", [&](OperationContext& context) -> Status {
           ASSIGN_OR_RETURN(BatchResult result, EvaluateFinishDeleteTasks(context, server, batch));
           removed = result.removed;
           return Status::Ok();
@@ -217,7 +269,7 @@ Status Registry::CollectTasks(ServerId server, std::vector<wire::DeleteReplicaTa
 }
 
 Status Registry::CheckSender(ServerId server, int64_t incarnation) const {
-  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
+  if (!proposer_.active()) return NotActive();
   const auto known = servers_.Find(server);
   if (!known || known->incarnation != incarnation || !servers_.IsAlive(*known)) {
     return Status(StatusCode::kFailedPrecondition,
@@ -234,7 +286,8 @@ void Registry::AskForDigestsBy(ServerId server, int64_t latest_ms) {
 
 void Registry::ReportDigests(const wire::ReportDigestsRequest& request,
                              wire::ReportDigestsResponse* response) {
-  proposer_.FillInfo(ReportDigestsChecked(request, response), &response->info);
+  const AnswerBasis basis = proposer_.Basis();
+  proposer_.FillInfo(basis, ReportDigestsChecked(request, response), &response->info);
 }
 
 Status Registry::ReportDigestsChecked(const wire::ReportDigestsRequest& request,
@@ -258,7 +311,8 @@ Status Registry::ReportDigestsChecked(const wire::ReportDigestsRequest& request,
 
 void Registry::ReportReplicas(const wire::ReportReplicasRequest& request,
                               wire::ReportReplicasResponse* response) {
-  proposer_.FillInfo(ReportReplicasChecked(request, response), &response->info);
+  const AnswerBasis basis = proposer_.Basis();
+  proposer_.FillInfo(basis, ReportReplicasChecked(request, response), &response->info);
 }
 
 Status Registry::ReportReplicasChecked(const wire::ReportReplicasRequest& request,

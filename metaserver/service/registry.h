@@ -1,13 +1,12 @@
 // The chunk servers: who they are, whether they are alive, what they are to delete, what they hold.
 //
 // Life of a server here, and what a crash of the metaserver leaves:
-//  1. Registered: its identity (uuid → server id) and address are journaled. After a crash they are
-//  known,
-//     and the server is not alive until it registers again, which it does when its heartbeat is
-//     refused.
-//  2. Alive: heartbeats come in time. Not journaled.
-//  3. Silent for the death timeout: dead. It gets no new blocks; its replicas stay where the
-//  journal says.
+//  1. Registered: its identity (uuid → server id), address and incarnation are journaled. After a
+//     crash they are known, and its next heartbeat shows that it is alive.
+//  2. Alive: heartbeats come in time. Not journaled, but they come to every metaserver: a standby
+//     notes them, gives no commands, and knows who is alive when it becomes active.
+//  3. Silent for the death timeout: dead. It gets no new blocks and has to register again; its
+//     replicas stay where the journal says.
 //
 // Deletions: a row per (server, block) in the journal is the order; it goes out with every
 // heartbeat until the server confirms it, and the confirmation is journaled. Doing one twice is
@@ -17,6 +16,7 @@
 // another incarnation and from another address, is refused.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -28,6 +28,7 @@
 #include "common/base/status.h"
 #include "common/env/clock.h"
 #include "metaserver/namespace/database.h"
+#include "metaserver/namespace/records.h"
 #include "metaserver/placement/server_table.h"
 #include "metaserver/service/proposer.h"
 #include "metaserver/service/replica_reports.h"
@@ -52,8 +53,12 @@ class Registry {
   Registry(RegistryOptions options, Proposer& proposer, Database& database, ServerTable& servers,
            const Clock& clock);
 
-  /// The metaserver became active: takes in what is journaled.
-  Status Load();
+  /// The metaserver becomes active: takes in what is journaled, forgets what an earlier activation
+  /// knew about deliveries and reports.
+  Status BecomeActive();
+  void BecomeStandby();
+  /// On a standby, from time to time: what the applied state knows of the servers, for status.
+  Status RefreshKnown();
 
   // The RPCs.
   void Register(const wire::RegisterServerRequest& request, wire::RegisterServerResponse* response);
@@ -77,11 +82,15 @@ class Registry {
     bool was_alive = false;      // as logged
   };
 
-  Status RegisterChecked(const wire::RegisterServerRequest& request,
+  Status RegisterChecked(Epoch epoch, const wire::RegisterServerRequest& request,
                          wire::RegisterServerResponse* response);
   Status CheckIdentity(const wire::RegisterServerRequest& request) const;
-  Status HeartbeatChecked(const wire::HeartbeatRequest& request, wire::HeartbeatResponse* response);
-  Status ConfirmDeletions(ServerId server, const std::vector<wire::DeleteReplicaTask>& deleted);
+  Status HeartbeatChecked(Epoch epoch, const wire::HeartbeatRequest& request,
+                          wire::HeartbeatResponse* response);
+  /// Notes a heartbeat that came to a standby.
+  Status HeartbeatAtStandby(const wire::HeartbeatRequest& request);
+  Status ConfirmDeletions(Epoch epoch, ServerId server,
+                          const std::vector<wire::DeleteReplicaTask>& deleted);
   Status CollectTasks(ServerId server, std::vector<wire::DeleteReplicaTask>* tasks);
   Status ReportDigestsChecked(const wire::ReportDigestsRequest& request,
                               wire::ReportDigestsResponse* response);
@@ -91,6 +100,8 @@ class Registry {
   Status CheckSender(ServerId server, int64_t incarnation) const;
   void AskForDigestsBy(ServerId server, int64_t latest_ms);
 
+  void AddKnown(ServerId id, const ServerRecord& record);
+
   const RegistryOptions options_;
   Proposer& proposer_;
   Database& database_;
@@ -99,7 +110,7 @@ class Registry {
   ReplicaReports reports_;
 
   std::mutex register_mutex_;  // held over the identity check and the registration that follows
-  int64_t loaded_ms_ = 0;      // guarded by register_mutex_
+  std::atomic<int64_t> became_active_ms_{0};
 
   mutable std::mutex mutex_;
   std::map<ServerId, Delivery> deliveries_;  // guarded by mutex_

@@ -61,7 +61,9 @@ ServiceCounters::ServiceCounters()
                                        "Reported replicas that the journal does not know")),
       identity_conflicts(
           MetaCounter("identity_conflicts_total",
-                      "Registrations refused because a live server has the same identity")) {}
+                      "Registrations refused because a live server has the same identity")),
+      activations(MetaCounter("activations_total",
+                              "Times this metaserver became active: starts and failovers")) {}
 
 ServiceCounters& ServiceCounters::Get() {
   static ServiceCounters* counters = new ServiceCounters;

@@ -58,6 +58,7 @@ struct ServiceCounters {
   prometheus::Counter& delete_tasks_confirmed;
   prometheus::Counter& replicas_quarantined;
   prometheus::Counter& identity_conflicts;
+  prometheus::Counter& activations;
 
  private:
   ServiceCounters();

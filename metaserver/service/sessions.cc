@@ -6,15 +6,21 @@
 #include "metaserver/service/service_metrics.h"
 
 namespace tercet {
+namespace {
+
+Status NotActive() { return Status(StatusCode::kNotActive, "not the active metaserver"); }
+
+}  // namespace
 
 Sessions::Sessions(SessionOptions options, Proposer& proposer, const Clock& clock)
     : options_(options), proposer_(proposer), clock_(clock), window_(options.orphan_window) {}
 
-Status Sessions::Load() {
+Status Sessions::BecomeActive(Epoch epoch) {
   std::lock_guard lock(mutex_);
   renewed_ms_.clear();
   ending_.clear();
   window_.Clear();
+  epoch_ = epoch;
   const int64_t now_ms = clock_.MonotonicMillis();
   return Tables(proposer_.committed())
       .ScanSessions([&](SessionId session, const SessionRecord& record) {
@@ -28,24 +34,37 @@ Status Sessions::Load() {
       });
 }
 
-void Sessions::Open(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response) {
-  proposer_.FillInfo(OpenChecked(request, response), &response->info);
+void Sessions::BecomeStandby() {
+  std::lock_guard lock(mutex_);
+  epoch_ = Epoch();
+  renewed_ms_.clear();
+  ending_.clear();
+  window_.Clear();
 }
 
-Status Sessions::OpenChecked(const wire::OpenSessionRequest& request,
+void Sessions::Open(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response) {
+  const Epoch epoch = proposer_.epoch();
+  const Status status = OpenChecked(epoch, request, response);
+  proposer_.FillInfo({epoch, proposer_.Basis().index}, status, &response->info);
+}
+
+Status Sessions::OpenChecked(Epoch epoch, const wire::OpenSessionRequest& request,
                              wire::OpenSessionResponse* response) {
+  if (epoch.value() == 0) return NotActive();
   if (count() >= options_.max_sessions) {
     return Status(StatusCode::kUnavailable,
                   "there are " + std::to_string(options_.max_sessions) + " sessions already");
   }
-  RETURN_IF_ERROR(proposer_.Propose("open session", [&](OperationContext& context) -> Status {
-    ASSIGN_OR_RETURN(*response, EvaluateOpenSession(context, request));
-    return Status::Ok();
-  }));
+  RETURN_IF_ERROR(
+      proposer_.Propose(epoch, "open session", [&](OperationContext& context) -> Status {
+        ASSIGN_OR_RETURN(*response, EvaluateOpenSession(context, request));
+        return Status::Ok();
+      }));
   response->ttl_ms = static_cast<int32_t>(options_.ttl.count());
   response->slot_count = static_cast<int32_t>(proposer_.slot_count());
   const SessionId session(static_cast<uint64_t>(response->session_id));
   std::lock_guard lock(mutex_);
+  if (epoch_ != epoch) return NotActive();
   // It may have been silent for so long that it was ended while this call was under way.
   ASSIGN_OR_RETURN(const bool open, Tables(proposer_.committed()).IsSessionOpen(session));
   if (!open || ending_.contains(session)) {
@@ -62,13 +81,13 @@ Status Sessions::OpenChecked(const wire::OpenSessionRequest& request,
 
 void Sessions::Renew(const wire::RenewSessionRequest& request,
                      wire::RenewSessionResponse* response) {
-  proposer_.FillInfo(RenewChecked(request, response), &response->info);
+  const AnswerBasis basis = proposer_.Basis();
+  proposer_.FillInfo(basis, RenewChecked(basis.epoch, request, response), &response->info);
 }
 
-Status Sessions::RenewChecked(const wire::RenewSessionRequest& request,
+Status Sessions::RenewChecked(Epoch epoch, const wire::RenewSessionRequest& request,
                               wire::RenewSessionResponse* response) {
   const SessionId session(static_cast<uint64_t>(request.session_id));
-  if (!proposer_.active()) return Status(StatusCode::kNotActive, "not the active metaserver");
   std::vector<InodeId> released;
   const size_t released_count = std::min(request.released.size(), options_.max_condemned_per_reply);
   released.reserve(released_count);
@@ -76,6 +95,7 @@ Status Sessions::RenewChecked(const wire::RenewSessionRequest& request,
     released.emplace_back(static_cast<uint64_t>(request.released[i]));
   }
   std::lock_guard lock(mutex_);
+  if (epoch.value() == 0 || epoch_ != epoch) return NotActive();
   auto it = renewed_ms_.find(session);
   if (it == renewed_ms_.end()) {
     return Status(StatusCode::kStaleHandle,
@@ -92,30 +112,40 @@ Status Sessions::RenewChecked(const wire::RenewSessionRequest& request,
 void Sessions::Close(const wire::CloseSessionRequest& request,
                      wire::CloseSessionResponse* response) {
   const SessionId session(static_cast<uint64_t>(request.session_id));
-  bool known;
+  const Epoch epoch = proposer_.epoch();
+  bool known = false;
   {
     std::lock_guard lock(mutex_);
-    known = renewed_ms_.erase(session) > 0;
+    if (epoch_ == epoch) known = renewed_ms_.erase(session) > 0;
     if (known) ending_.insert(session);
   }
   // A session that is not there is closed: a retry is answered like the first call.
-  Status status = End(session);
+  Status status = End(epoch, session);
   if (known && status.ok()) LOG_INFO("session closed session={}", session);
-  proposer_.FillInfo(status, &response->info);
+  proposer_.FillInfo({epoch, proposer_.Basis().index}, status, &response->info);
 }
 
-Status Sessions::End(SessionId session) {
-  RETURN_IF_ERROR(proposer_.EndSession(session));
+Status Sessions::End(Epoch epoch, SessionId session) {
+  RETURN_IF_ERROR(proposer_.EndSession(epoch, session));
   std::lock_guard lock(mutex_);
+  if (epoch_ != epoch) return NotActive();
   ending_.erase(session);
   window_.RemoveSession(session);
   return Status::Ok();
 }
 
+void Sessions::RenewAll() {
+  std::lock_guard lock(mutex_);
+  const int64_t now_ms = clock_.MonotonicMillis();
+  for (auto& [session, renewed_ms] : renewed_ms_) renewed_ms = now_ms;
+}
+
 void Sessions::ExpireSilent() {
   std::vector<SessionId> to_end;
+  Epoch epoch;
   {
     std::lock_guard lock(mutex_);
+    epoch = epoch_;
     const int64_t oldest_ms = clock_.MonotonicMillis() - options_.ttl.count();
     for (auto it = renewed_ms_.begin(); it != renewed_ms_.end();) {
       if (it->second > oldest_ms) {
@@ -131,7 +161,9 @@ void Sessions::ExpireSilent() {
     to_end.assign(ending_.begin(), ending_.end());
   }
   for (SessionId session : to_end) {
-    if (Status status = End(session); !status.ok()) {
+    const Status status = End(epoch, session);
+    if (status.code() == StatusCode::kNotActive) return;
+    if (!status.ok()) {
       LOG_WARN_LIMITED("a session could not be ended yet session={}: {}", session, status);
     }
   }

@@ -12,6 +12,10 @@
 //  crash
 //     the next active finishes the job. Only then are its orphans not waited for any more.
 //
+// What is remembered here is of one activation. Who works with it names the epoch, so that nothing
+// that was found out under one is acted upon under another: meanwhile another metaserver may have
+// been active and heard of the session.
+//
 // Invariant: an orphan is handed to the reclaimer only when every session whose row is not closing
 // has released it since this metaserver became active.
 #pragma once
@@ -51,8 +55,9 @@ class Sessions {
   /// `proposer` and `clock` must outlive the sessions.
   Sessions(SessionOptions options, Proposer& proposer, const Clock& clock);
 
-  /// The metaserver became active: takes in what is journaled.
-  Status Load();
+  /// The metaserver becomes active under `epoch`: takes in what is journaled, and nothing else.
+  Status BecomeActive(Epoch epoch);
+  void BecomeStandby();
 
   // The RPCs.
   void Open(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response);
@@ -61,6 +66,8 @@ class Sessions {
 
   /// Ends the sessions that were silent for too long, and those whose end did not succeed before.
   void ExpireSilent();
+  /// Gives every session its full time again: it could not renew for want of a metaserver.
+  void RenewAll();
 
   // For the reclaimer.
   size_t OrphanRoom() const;
@@ -76,17 +83,19 @@ class Sessions {
   size_t count() const;
 
  private:
-  Status OpenChecked(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response);
-  Status RenewChecked(const wire::RenewSessionRequest& request,
+  Status OpenChecked(Epoch epoch, const wire::OpenSessionRequest& request,
+                     wire::OpenSessionResponse* response);
+  Status RenewChecked(Epoch epoch, const wire::RenewSessionRequest& request,
                       wire::RenewSessionResponse* response);
-  Status End(SessionId session);
+  Status End(Epoch epoch, SessionId session);
 
   const SessionOptions options_;
   Proposer& proposer_;
   const Clock& clock_;
 
   mutable std::mutex mutex_;
-  // Guarded by mutex_:
+  // Guarded by mutex_; all of one activation:
+  Epoch epoch_;                              // 0: a standby
   std::map<SessionId, int64_t> renewed_ms_;  // alive sessions → monotonic time of the last renewal
   std::set<SessionId> ending_;               // not alive, but not known to be ended either
   OrphanWindow window_;                      // knows the sessions of both sets above

@@ -44,6 +44,19 @@ class FakeConsensus final : public Consensus {
     return database_.Apply(batch);
   }
 
+  Status WaitApplied(Epoch epoch, JournalIndex index) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (epoch != epoch_) return Status(StatusCode::kNotActive, "deposed");
+    }
+    return WaitApplied(index);
+  }
+
+  bool HoldsLease(Epoch epoch) const override {
+    std::lock_guard lock(mutex_);
+    return active_ && lease_ && epoch == epoch_;
+  }
+
   ConsensusState state() const override {
     std::lock_guard lock(mutex_);
     ConsensusState state;
@@ -81,9 +94,18 @@ class FakeConsensus final : public Consensus {
     last_index_ = database_.applied_index();
     changed_.notify_all();
   }
+  /// Still the leader, but nobody answers it.
+  void LoseLease() {
+    std::lock_guard lock(mutex_);
+    lease_ = false;
+  }
+  void RegainLease() {
+    std::lock_guard lock(mutex_);
+    lease_ = true;
+  }
   Epoch Elect() {
     std::lock_guard lock(mutex_);
-    active_ = true;
+    active_ = lease_ = true;
     epoch_ = epoch_.Next();
     return epoch_;
   }
@@ -107,6 +129,7 @@ class FakeConsensus final : public Consensus {
   std::condition_variable changed_;
   // Guarded by mutex_:
   bool active_ = true;
+  bool lease_ = true;
   bool held_ = false;
   int waiting_ = 0;
   int syncs_ = 0;

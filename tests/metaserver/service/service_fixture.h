@@ -29,8 +29,8 @@ class ServiceTest : public testing::Test {
     std::filesystem::remove_all(path_);
     options_.registry.max_tasks_per_heartbeat = 3;
     Open();
+    ASSERT_TRUE(services_->BecomeActive(consensus_->state().epoch).ok());
     ASSERT_TRUE(services_->Format(kClusterId, 1 << 20, 3, 2).ok());
-    ASSERT_TRUE(services_->Activate(consensus_->state().epoch).ok());
   }
   void TearDown() override {
     Close();
@@ -46,18 +46,27 @@ class ServiceTest : public testing::Test {
     consensus_ = std::make_unique<FakeConsensus>(*database_);
     services_ =
         std::make_unique<ActiveServices>(options_, *consensus_, *database_, clock_, random_);
-    const HandlerParts parts{services_->proposer(), services_->sessions(),
-                             services_->registry(), services_->servers(),
-                             services_->census(),   clock_,
-                             "meta:9400",           "test"};
-    metadata_ = MakeMetadataHandler(parts);
-    registry_ = MakeRegistryHandler(parts);
-    admin_ = MakeAdminHandler(parts);
+    parts_ = std::make_unique<HandlerParts>(
+        HandlerParts{services_->proposer(), services_->sessions(), services_->registry(),
+                     services_->servers(), services_->census(), clock_});
+    metadata_ = MakeMetadataHandler(*parts_);
+    registry_ = MakeRegistryHandler(*parts_);
+    snapshots_ = std::make_unique<StateSnapshots>(
+        *database_, clock_, random_, /*group_id=*/7,
+        [](JournalIndex) { return std::pair(JournalIndex(), Membership()); });
+    AdminParts admin(clock_);
+    admin.state = parts_.get();
+    admin.snapshots = snapshots_.get();
+    admin.address = "meta:9400";
+    admin.version = "test";
+    admin_ = MakeAdminHandler(admin);
   }
   void Close() {
     metadata_.reset();
     registry_.reset();
     admin_.reset();
+    snapshots_.reset();
+    parts_.reset();
     services_.reset();
     consensus_.reset();
     database_.reset();
@@ -66,7 +75,7 @@ class ServiceTest : public testing::Test {
   void Restart() {
     Close();
     Open();
-    ASSERT_TRUE(services_->Activate(consensus_->state().epoch).ok());
+    ASSERT_TRUE(services_->BecomeActive(consensus_->state().epoch).ok());
   }
   void Advance(int64_t ms) { clock_.Advance(std::chrono::milliseconds(ms)); }
 
@@ -201,6 +210,8 @@ class ServiceTest : public testing::Test {
   std::unique_ptr<Database> database_;
   std::unique_ptr<FakeConsensus> consensus_;
   std::unique_ptr<ActiveServices> services_;
+  std::unique_ptr<HandlerParts> parts_;
+  std::unique_ptr<StateSnapshots> snapshots_;
   std::shared_ptr<wire::MetadataServiceIf> metadata_;
   std::shared_ptr<wire::RegistryServiceIf> registry_;
   std::shared_ptr<wire::AdminServiceIf> admin_;

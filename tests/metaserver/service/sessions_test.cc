@@ -49,7 +49,7 @@ TEST_F(SessionsTest, ASilentSessionExpiresAndRenewalKeepsIt) {
   Advance(40'000);
   EXPECT_EQ(Renew(lively).info.status.code, 0);
   Advance(30'000);
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   EXPECT_EQ(Renew(silent).info.status.code, Code(StatusCode::kStaleHandle));
   EXPECT_EQ(Renew(lively).info.status.code, 0);
   EXPECT_EQ(Create(CreateRequest(silent, "a")).info.status.code, Code(StatusCode::kStaleHandle));
@@ -60,7 +60,7 @@ TEST_F(SessionsTest, ExpiryRemovesTheSlotsAndARemountGetsANewSession) {
   const int64_t first = OpenSession();
   CreateOk(first, "a");
   Advance(60'001);
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   int rows = 0;
   ASSERT_TRUE(tables()
                   .ScanSlotReplies(SessionId(first),
@@ -78,7 +78,7 @@ TEST_F(SessionsTest, AfterARestartSessionsHaveAFullTimeToLive) {
   Advance(59'000);
   Restart();
   Advance(59'000);
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   EXPECT_EQ(Create(CreateRequest(session, "a")).info.status.code, 0);
   EXPECT_EQ(Renew(session).info.status.code, 0);
 }
@@ -87,11 +87,11 @@ TEST_F(SessionsTest, AnExpiryThatCannotBeJournaledIsDoneLater) {
   const int64_t session = OpenSession();
   Advance(60'001);
   consensus_->FailAppends(Status(StatusCode::kNoSpace, "full"));
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   EXPECT_EQ(Renew(session).info.status.code, Code(StatusCode::kStaleHandle));
   EXPECT_TRUE(tables().FindSession(SessionId(session))->has_value());
   consensus_->FailAppends(Status::Ok());
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   EXPECT_FALSE(tables().FindSession(SessionId(session))->has_value());
   EXPECT_EQ(services_->sessions().count(), 0u);
 }
@@ -150,7 +150,7 @@ TEST_F(SessionsTest, TheExpiryOfTheLastHolderFreesTheOrphan) {
   }
   Advance(30'000);
   Renew(a);
-  services_->Tick();
+  services_->sessions().ExpireSilent();
   ReclaimAll();
   EXPECT_EQ(Orphans(), 0u);
 }
