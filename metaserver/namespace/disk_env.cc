@@ -174,6 +174,9 @@ leveldb::Status DiskEnv::GetChildren(const std::string& folder, std::vector<std:
 }
 
 leveldb::Status DiskEnv::RemoveFile(const std::string& path) {
+  if (names_are_unsure_) {
+    return leveldb::Status::IOError(path, "nothing is removed after a failed rename");
+  }
   return ToLevelDbStatus(disk_.Remove(path));
 }
 
@@ -196,8 +199,9 @@ leveldb::Status DiskEnv::GetFileSize(const std::string& path, uint64_t* size) {
 }
 
 leveldb::Status DiskEnv::RenameFile(const std::string& from, const std::string& to) {
-  Status status = disk_.Rename(from, to);
-  if (status.ok()) status = disk_.SyncDirectory(DirectoryOf(to));
+  if (Status status = disk_.Rename(from, to); !status.ok()) return ToLevelDbStatus(status);
+  Status status = disk_.SyncDirectory(DirectoryOf(to));
+  if (!status.ok()) names_are_unsure_ = true;
   return ToLevelDbStatus(status);
 }
 

@@ -2,7 +2,9 @@
 //
 // What LevelDB relies on and does not do itself is done here:
 //  - A file's first sync also syncs its folder: what a durable file names is there by name.
-//  - So does a rename: CURRENT never goes back to a manifest that is removed since.
+//  - So does a rename: CURRENT never goes back to a manifest that is removed since. When that sync
+//    fails, CURRENT may name the old or the new manifest, and LevelDB would remove the new one: so
+//    nothing is removed any more.
 //
 // Background work (compactions) is done by LevelDB's own thread, or with `queue_work` by whoever
 // calls RunQueued: then one thread may use the database alone, and the same calls do the same. It
@@ -67,7 +69,9 @@ class DiskEnv : public leveldb::EnvWrapper {
   Disk& disk_;
   const bool queue_work_;
 
-  std::atomic<bool> lock_was_held_{false};  // self-synchronised
+  // Self-synchronised.
+  std::atomic<bool> lock_was_held_{false};
+  std::atomic<bool> names_are_unsure_{false};
 
   std::mutex mutex_;
   std::deque<std::pair<void (*)(void*), void*>> queue_;  // guarded by mutex_; one per database
