@@ -309,9 +309,9 @@ void Faults::DeleteState(Machine& machine) {
   if (with_state < 2 || process == nullptr || process->database() == nullptr) return;
   if (process->active()) return;
   machine.Kill();
-  // A founder's journal that still begins with record 1 would make the state anew from it.
-  Status status = RemoveFolder(machine.disk(), Process::kStateFolder);
-  if (status.ok()) status = machine.disk().MakeDirectories(Process::kOldStateFolder);
+  Status status = machine.disk().Rename(Process::kStateFolder, Process::kOldStateFolder);
+  if (status.ok()) status = machine.disk().SyncDirectory("/");
+  SIM_TRACE(world_.trace, "m{} loses its state: {}", machine.number(), status);
   For(kMillisecond, 300 * kMillisecond, [&machine] { machine.StartLater(0); });
 }
 

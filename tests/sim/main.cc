@@ -29,6 +29,7 @@ struct Options {
   double minutes = 0;
   bool keep_going = false;
   uint64_t recheck = 50;
+  uint64_t slow_ms = 0;
 };
 
 // What the workers, which are processes, tell each other.
@@ -78,6 +79,10 @@ void RunSeed(uint64_t seed, const Options& options, Shared& shared) {
   shared.virtual_ms += static_cast<uint64_t>(outcome.time / kMillisecond);
   const auto recovery =
       static_cast<uint64_t>(std::max<SimTime>(outcome.recovery, 0) / kMillisecond);
+  if (options.slow_ms > 0 && recovery >= options.slow_ms) {
+    fmt::print("seed {} came to rest after {} ms\n", seed, recovery);
+    std::fflush(stdout);
+  }
   uint64_t longest = shared.longest_recovery_ms;
   while (recovery > longest &&
          !shared.longest_recovery_ms.compare_exchange_weak(longest, recovery)) {
@@ -175,6 +180,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--keep-going", options.keep_going, "also behind a seed that failed");
   app.add_option("--recheck", options.recheck, "run every Nth seed twice and compare; 0: none")
       ->capture_default_str();
+  app.add_option(
+      "--slow", options.slow_ms,
+      "name the seeds that came to rest only so many ms of virtual time after the last fault");
   CLI11_PARSE(app, argc, argv);
   SetLogLevel(LogLevel::kError);
   return options.seed != 0 ? RunOne(options) : RunMany(options);

@@ -402,12 +402,13 @@ void Process::WatchSpace() {
   core_->SetShortOfSpace(is_short);
 }
 
-// A witness that became a metaserver starts anew as one.
+// A witness that became a metaserver starts anew as one, when that is sure to be in its log then.
 void Process::FollowKind() {
-  if (core_->commit_index() < core_->membership_index()) return;
+  if (state_.kind == MemberKind::kMetaserver) return;
+  if (std::min(core_->commit_index(), durable_) < core_->membership_index()) return;
   const Member* self = core_->membership().Find(machine_.id());
-  if (self == nullptr || self->kind == state_.kind) return;
-  state_.kind = self->kind;
+  if (self == nullptr || self->kind != MemberKind::kMetaserver) return;
+  state_.kind = MemberKind::kMetaserver;
   if (Status status = SaveState(); !status.ok()) {
     Fault(status);
     return;

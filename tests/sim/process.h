@@ -128,6 +128,7 @@ class Process final : public Consensus {
   Status ReleaseBefore(JournalIndex index);
   void UpdateRole();
   void Activate();
+  void MakeSessions();
   void Deactivate();
   void FinishCalls();
   void Finish(PendingCall call, const Status& waited);
@@ -158,6 +159,7 @@ class Process final : public Consensus {
   Epoch opened_epoch_;  // whose first record was appended here, as the leader's
   JournalIndex epoch_record_;
   Epoch active_epoch_;
+  bool sessions_made_ = false;
   std::deque<PendingCall> pending_;
 };
 

@@ -211,19 +211,19 @@ Status Process::ReleaseBefore(JournalIndex index) {
 void Process::OnOffer(const StateOffer& offer) {
   SIM_TRACE(world_.trace, "m{} is offered the state behind record {}", machine_.number(),
             offer.base_index);
-  if (database_ != nullptr) {
-    // What it has is too old: it starts anew without.
-    SimDisk& disk = machine_.disk();
-    Status status = disk.Rename(kStateFolder, kOldStateFolder);
-    if (status.ok()) status = disk.SyncDirectory("/");
-    End(status.ok() ? ProcessEnd::kRestart : ProcessEnd::kFault, "its state is too old");
-    return;
-  }
   Result<Epoch> epoch = core_->EpochAt(offer.base_index);
   if (epoch.ok() && *epoch == offer.base_epoch) return;  // it has come up meanwhile
   if (offer.base_index < core_->commit_index()) return;
-  Status status =
-      ResetJournal(offer.base_index, offer.base_epoch, offer.membership, offer.base_index);
+  Status status;
+  if (database_ != nullptr) {
+    // What it has is too old: it starts anew without.
+    status = machine_.disk().Rename(kStateFolder, kOldStateFolder);
+    if (status.ok()) status = machine_.disk().SyncDirectory("/");
+    if (status.ok()) End(ProcessEnd::kRestart, "its state is too old");
+  }
+  if (status.ok()) {
+    status = ResetJournal(offer.base_index, offer.base_epoch, offer.membership, offer.base_index);
+  }
   if (!status.ok()) Fault(status);
 }
 
@@ -254,6 +254,8 @@ Status Process::ResetJournal(JournalIndex base, Epoch epoch, const Membership& m
 }
 
 Status Process::AlignJournal(const StateBase& base) {
+  // What is not on the disk yet may not be there at the next start.
+  RETURN_IF_ERROR(SyncJournal());
   Result<Epoch> epoch = core_->EpochAt(base.index);
   if (epoch.ok() && *epoch == base.epoch) return Status::Ok();
   // It ends before, or holds records there that were never committed.
@@ -303,6 +305,7 @@ Status Process::WaitApplied(JournalIndex) {
 void Process::UpdateRole() {
   const bool leads = core_->is_leader() && core_->epoch() == opened_epoch_;
   if (active_epoch_.value() != 0 && (!leads || core_->epoch() != active_epoch_)) Deactivate();
+  if (active_epoch_.value() != 0) MakeSessions();
   if (active_epoch_.value() != 0 || !leads || database_ == nullptr || !core_->may_serve()) return;
   const JournalIndex applied = database_->applied_index();
   if (applied >= epoch_record_ && applied >= database_->consistent_from()) Activate();
@@ -316,14 +319,24 @@ void Process::Activate() {
     Fault(status);
     return;
   }
+  sessions_made_ = false;
+}
+
+// A new group's first active does it, or, when its disk had no room, a later one.
+void Process::MakeSessions() {
+  if (sessions_made_ || !HoldsLease(active_epoch_)) return;
   Result<bool> open = Tables(database_->committed()).IsSessionOpen(SessionId(1));
   if (!open.ok()) {
     Fault(open.status());
-  } else if (!*open) {
-    WriteSet changes = Sessions(world_.scenario.sessions);
-    Result<JournalIndex> index = Append(active_epoch_, changes.Encode());
-    if (index.ok()) database_->AddProposed(*index, changes);
+    return;
   }
+  sessions_made_ = *open;
+  if (sessions_made_) return;
+  WriteSet changes = Sessions(world_.scenario.sessions);
+  Result<JournalIndex> index = Append(active_epoch_, changes.Encode());
+  if (!index.ok()) return;
+  database_->AddProposed(*index, changes);
+  sessions_made_ = true;
 }
 
 void Process::Deactivate() {
