@@ -165,9 +165,8 @@ BENCHMARK(BM_PipelinedWrite)->Arg(4096)->Arg(128 << 10)->Arg(1 << 20)->UseRealTi
 
 class EchoGroup : public wire::GroupServiceNull {
  public:
-  void RequestVote(wire::RequestVoteResponse& response,
-                   const wire::RequestVoteRequest& request) override {
-    response.epoch = request.epoch;
+  void Join(wire::JoinResponse& response, const wire::JoinRequest& request) override {
+    response.status.code = request.member_id;
   }
 };
 
@@ -181,11 +180,11 @@ void BM_ThriftCall(benchmark::State& state) {
         .value();
   }();
   RpcClientPool<wire::GroupServiceClient> pool({"127.0.0.1", server->port()}, "group");
-  wire::RequestVoteRequest request;
-  wire::RequestVoteResponse response;
+  wire::JoinRequest request;
+  wire::JoinResponse response;
   for (auto _ : state) {
-    const Status status = pool.Call(std::chrono::seconds(10),
-                                    [&](auto& client) { client.RequestVote(response, request); });
+    const Status status =
+        pool.Call(std::chrono::seconds(10), [&](auto& client) { client.Join(response, request); });
     if (!status.ok()) state.SkipWithError(status.ToString().c_str());
   }
   state.SetItemsProcessed(state.iterations());

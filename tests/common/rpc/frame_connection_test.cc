@@ -41,7 +41,7 @@ FramePrelude Prelude(uint8_t kind, uint64_t request_id) {
 class FrameConnectionTest : public testing::Test {
  protected:
   FrameConnectionTest() {
-    auto listening = ListenOn({"127.0.0.1", 0});
+    auto listening = ListenOn(HostPort{"127.0.0.1", 0});
     auto connected = FrameConnection::Connect({"127.0.0.1", listening->port}, milliseconds(5000));
     client_ = std::move(connected).value();
     int accepted = -1;
@@ -339,7 +339,7 @@ TEST_F(FrameConnectionTest, LooksClosedTellsAnIdleConnectionFromABrokenOne) {
 }
 
 TEST(FrameConnectTest, NobodyListens) {
-  auto listening = ListenOn({"127.0.0.1", 0});
+  auto listening = ListenOn(HostPort{"127.0.0.1", 0});
   const uint16_t port = listening->port;
   listening->socket.Close();
   auto connected = FrameConnection::Connect({"127.0.0.1", port}, milliseconds(2000));

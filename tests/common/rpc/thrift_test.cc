@@ -21,32 +21,28 @@ namespace {
 using std::chrono::milliseconds;
 constexpr milliseconds kLong{60'000};
 
-/// Echoes the epoch of RequestVote; some epochs mean something else. InstallSnapshot answers with
-/// its rows in received_key.
+/// Echoes the group id of Join; some mean something else. Hello echoes its address.
 class FakeGroup : public wire::GroupServiceNull {
  public:
   static constexpr int64_t kThrow = -1;
   static constexpr int64_t kBlock = -2;
+  static constexpr int64_t kTooLongReply = -3;
 
-  void RequestVote(wire::RequestVoteResponse& response,
-                   const wire::RequestVoteRequest& request) override {
+  void Join(wire::JoinResponse& response, const wire::JoinRequest& request) override {
     ++calls;
-    if (request.epoch == kThrow) throw std::runtime_error("on purpose");
-    if (request.epoch == kBlock) {
+    if (request.group_id == kThrow) throw std::runtime_error("on purpose");
+    if (request.group_id == kBlock) {
       std::unique_lock lock(mutex);
       ++blocked;
       changed.notify_all();
       changed.wait(lock, [&] { return released; });
     }
-    response.epoch = request.epoch;
+    response.status.message = request.group_id == kTooLongReply
+                                  ? std::string(kMaxRpcMessageBytes, 'x')
+                                  : std::to_string(request.group_id);
   }
-  void InstallSnapshot(wire::InstallSnapshotResponse& response,
-                       const wire::InstallSnapshotRequest& request) override {
-    response.epoch = static_cast<int64_t>(request.rows.size());
-    response.received_key = request.rows;
-  }
-  void TimeoutNow(wire::TimeoutNowResponse& response, const wire::TimeoutNowRequest&) override {
-    response.status.message = std::string(kMaxRpcMessageBytes, 'x');  // too long a reply
+  void Hello(wire::HelloResponse& response, const wire::HelloRequest& request) override {
+    response.status.message = request.from_address;
   }
 
   void AwaitBlocked(int count) {
@@ -92,23 +88,23 @@ class ThriftTest : public testing::Test {
 
   HostPort address() const { return {"127.0.0.1", port_}; }
 
-  static Status Vote(GroupPool& pool, int64_t epoch, milliseconds timeout = kLong) {
+  static Status Echo(GroupPool& pool, int64_t number, milliseconds timeout = kLong) {
     return pool.Call(timeout, [&](wire::GroupServiceClient& client) {
-      wire::RequestVoteRequest request;
-      request.epoch = epoch;
-      wire::RequestVoteResponse response;
-      client.RequestVote(response, request);
-      EXPECT_EQ(response.epoch, epoch);
+      wire::JoinRequest request;
+      request.group_id = number;
+      wire::JoinResponse response;
+      client.Join(response, request);
+      EXPECT_EQ(response.status.message, std::to_string(number));
     });
   }
 
-  static Status Install(GroupPool& pool, size_t size) {
+  static Status EchoBytes(GroupPool& pool, size_t size) {
     return pool.Call(kLong, [&](wire::GroupServiceClient& client) {
-      wire::InstallSnapshotRequest request;
-      request.rows = std::string(size, 'r');
-      wire::InstallSnapshotResponse response;
-      client.InstallSnapshot(response, request);
-      EXPECT_EQ(response.received_key, request.rows);
+      wire::HelloRequest request;
+      request.from_address = std::string(size, 'r');
+      wire::HelloResponse response;
+      client.Hello(response, request);
+      EXPECT_EQ(response.status.message, request.from_address);
     });
   }
 
@@ -134,7 +130,7 @@ class ThriftTest : public testing::Test {
 
 TEST_F(ThriftTest, SeveralServicesShareAPort) {
   GroupPool group(address(), "group");
-  EXPECT_TRUE(Vote(group, 42).ok());
+  EXPECT_TRUE(Echo(group, 42).ok());
   RpcClientPool<wire::RegistryServiceClient> registry(address(), "registry");
   const Status status = registry.Call(kLong, [](wire::RegistryServiceClient& client) {
     wire::HeartbeatResponse response;
@@ -148,10 +144,10 @@ TEST_F(ThriftTest, CallsRunInParallelOnConnectionsOfTheirOwn) {
   GroupPool pool(address(), "group");
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] { EXPECT_TRUE(Vote(pool, FakeGroup::kBlock).ok()); });
+    threads.emplace_back([&] { EXPECT_TRUE(Echo(pool, FakeGroup::kBlock).ok()); });
   }
   group_->AwaitBlocked(4);
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
   group_->Release();
   for (std::thread& thread : threads) thread.join();
 }
@@ -159,28 +155,25 @@ TEST_F(ThriftTest, CallsRunInParallelOnConnectionsOfTheirOwn) {
 TEST_F(ThriftTest, OneConnectionCarriesMoreThanTheLimitOfOneMessage) {
   GroupPool pool(address(), "group", /*max_idle=*/1);
   for (int i = 0; i < 12; ++i) {
-    const Status status = Install(pool, 5 << 20);
+    const Status status = EchoBytes(pool, 5 << 20);
     ASSERT_TRUE(status.ok()) << "call " << i << ": " << status.ToString();
   }
-  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(Vote(pool, i).ok());
+  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(Echo(pool, i).ok());
 }
 
 TEST_F(ThriftTest, MessagesUpToTheLimitPassAndLongerOnesAreRefused) {
   GroupPool pool(address(), "group");
-  EXPECT_TRUE(Install(pool, kMaxRpcMessageBytes - 1000).ok());
-  const Status status = Install(pool, kMaxRpcMessageBytes);
+  EXPECT_TRUE(EchoBytes(pool, kMaxRpcMessageBytes - 1000).ok());
+  const Status status = EchoBytes(pool, kMaxRpcMessageBytes);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
 }
 
 TEST_F(ThriftTest, ReplyOverTheLimitEndsTheConnectionNotTheServer) {
   GroupPool pool(address(), "group");
-  const Status status = pool.Call(kLong, [](wire::GroupServiceClient& client) {
-    wire::TimeoutNowResponse response;
-    client.TimeoutNow(response, {});
-  });
+  const Status status = Echo(pool, FakeGroup::kTooLongReply);
   EXPECT_EQ(status.code(), StatusCode::kUnavailable) << status.ToString();
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
 }
 
 TEST_F(ThriftTest, OversizedAndSenselessFramesEndTheConnectionOnly) {
@@ -195,7 +188,7 @@ TEST_F(ThriftTest, OversizedAndSenselessFramesEndTheConnectionOnly) {
   garbage += std::string(100, '\x5a');
   EXPECT_TRUE(ServerClosesOn(garbage));
   GroupPool pool(address(), "group");
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
 }
 
 TEST_F(ThriftTest, ListThatClaimsToBeHugeIsRefusedBeforeMemoryIsTaken) {
@@ -215,31 +208,77 @@ TEST_F(ThriftTest, ListThatClaimsToBeHugeIsRefusedBeforeMemoryIsTaken) {
 
 TEST_F(ThriftTest, UnknownServiceIsAnError) {
   GroupPool pool(address(), "nonsense");
-  const Status status = Vote(pool, 1);
+  const Status status = Echo(pool, 1);
   EXPECT_FALSE(status.ok());
   EXPECT_NE(status.message().find("nonsense"), std::string::npos) << status.ToString();
 }
 
 TEST_F(ThriftTest, ExceptionOfAHandlerIsAnInternalErrorAndTheServerGoesOn) {
   GroupPool pool(address(), "group");
-  const Status status = Vote(pool, FakeGroup::kThrow);
+  const Status status = Echo(pool, FakeGroup::kThrow);
   EXPECT_EQ(status.code(), StatusCode::kInternal) << status.ToString();
   EXPECT_NE(status.message().find("on purpose"), std::string::npos);
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
 }
 
 TEST_F(ThriftTest, PeerThatDoesNotAnswerIsFoundByTheDeadline) {
   GroupPool pool(address(), "group");
-  const Status status = Vote(pool, FakeGroup::kBlock, milliseconds(30));
+  const Status status = Echo(pool, FakeGroup::kBlock, milliseconds(30));
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status.ToString();
   EXPECT_NE(status.message().find(address().ToString()), std::string::npos);
   group_->Release();
 }
 
+TEST_F(ThriftTest, CallsWithoutAnAnswerCanBeEndedAndOthersGoOn) {
+  GroupPool pool(address(), "group");
+  EXPECT_FALSE(pool.OldestCall());
+  EXPECT_EQ(pool.AbortCalls(), 0u);
+  const auto start = GroupPool::Clock::now();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back(
+        [&] { EXPECT_EQ(Echo(pool, FakeGroup::kBlock).code(), StatusCode::kUnavailable); });
+  }
+  group_->AwaitBlocked(4);
+  ASSERT_TRUE(pool.OldestCall());
+  EXPECT_GE(*pool.OldestCall(), start);
+  EXPECT_EQ(pool.AbortCalls(std::chrono::hours(1)), 0u) << "none is so old";
+  EXPECT_EQ(pool.AbortCalls(), 4u);
+  EXPECT_EQ(pool.AbortCalls(), 0u) << "each once";
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(pool.OldestCall());
+  group_->Release();
+  EXPECT_TRUE(Echo(pool, 1).ok());
+}
+
+TEST_F(ThriftTest, ACallThatIsStillConnectingCanBeEnded) {
+  // Nobody accepts, and the queue of connections is full.
+  auto listening = ListenOn(HostPort{"127.0.0.1", 0});
+  ASSERT_TRUE(listening.ok());
+  ASSERT_EQ(::listen(listening->socket.get(), 0), 0);
+  const HostPort full{"127.0.0.1", listening->port};
+  std::vector<UniqueSocket> queue;
+  while (true) {
+    auto socket = ConnectSocket(full, milliseconds(200));
+    if (!socket.ok()) break;
+    queue.push_back(std::move(*socket));
+  }
+  GroupPool pool(full, "group");
+  std::thread caller([&] { EXPECT_EQ(Echo(pool, 1).code(), StatusCode::kUnavailable); });
+  while (pool.AbortCalls() == 0) std::this_thread::yield();
+  caller.join();
+}
+
+TEST_F(ThriftTest, AnAbortThatComesBeforeTheConnectionEndsIt) {
+  SocketAborter aborter;
+  aborter.Abort();
+  EXPECT_EQ(ConnectSocket(address(), kLong, {}, &aborter).code(), StatusCode::kUnavailable);
+}
+
 TEST_F(ThriftTest, NobodyListens) {
   server_.reset();
   GroupPool pool(address(), "group");
-  const Status status = Vote(pool, 1);
+  const Status status = Echo(pool, 1);
   EXPECT_EQ(status.code(), StatusCode::kUnavailable);
   EXPECT_NE(status.message().find(address().ToString()), std::string::npos);
 }
@@ -254,27 +293,27 @@ TEST_F(ThriftTest, PortInUseIsBusyAndNamesTheAddress) {
 
 TEST_F(ThriftTest, StopsWithIdleConnectionsOpenAndComesBackOnTheSamePort) {
   GroupPool pool(address(), "group");
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
   auto silent = ConnectSocket(address(), kLong);  // never sends anything
   ASSERT_TRUE(silent.ok());
   server_.reset();
-  EXPECT_EQ(Vote(pool, 2).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(Echo(pool, 2).code(), StatusCode::kUnavailable);
   Start({});
-  EXPECT_TRUE(Vote(pool, 3).ok());
+  EXPECT_TRUE(Echo(pool, 3).ok());
 }
 
 TEST_F(ThriftTest, IdleConnectionThatTheServerClosedIsNotUsedAgain) {
   GroupPool pool(address(), "group");
-  EXPECT_TRUE(Vote(pool, 1).ok());
+  EXPECT_TRUE(Echo(pool, 1).ok());
   server_.reset();
   Start({});
-  EXPECT_TRUE(Vote(pool, 2).ok()) << "without a failed attempt in between";
+  EXPECT_TRUE(Echo(pool, 2).ok()) << "without a failed attempt in between";
 }
 
 TEST_F(ThriftTest, StopWaitsForTheCallUnderWay) {
   GroupPool pool(address(), "group");
   std::thread caller(
-      [&] { EXPECT_EQ(Vote(pool, FakeGroup::kBlock).code(), StatusCode::kUnavailable); });
+      [&] { EXPECT_EQ(Echo(pool, FakeGroup::kBlock).code(), StatusCode::kUnavailable); });
   group_->AwaitBlocked(1);
   std::thread stopper([&] { server_.reset(); });
   caller.join();  // the connection is shut down while the handler still runs
@@ -288,10 +327,10 @@ TEST_F(ThriftTest, ConnectionsOverTheLimitAreClosed) {
   options.max_connections = 1;
   Start(options);
   GroupPool first(address(), "group");
-  ASSERT_TRUE(Vote(first, 1).ok());
+  ASSERT_TRUE(Echo(first, 1).ok());
   GroupPool second(address(), "group");
-  EXPECT_EQ(Vote(second, 1).code(), StatusCode::kUnavailable);
-  EXPECT_TRUE(Vote(first, 2).ok());
+  EXPECT_EQ(Echo(second, 1).code(), StatusCode::kUnavailable);
+  EXPECT_TRUE(Echo(first, 2).ok());
 }
 
 TEST_F(ThriftTest, IdleTimeoutClosesConnections) {

@@ -44,13 +44,10 @@ class FailoverTest : public ClientTest {
   void MakeActive(size_t door, int64_t epoch) { metaserver_.SetRole(door, Role::kActive, epoch); }
   /// Waits until the door was asked whether it is active `count` times more.
   void AwaitFinds(size_t door, int count) {
-    const int target = metaserver_.finds(door) + count;
-    while (metaserver_.finds(door) < target) {
-      metaserver_.AwaitRequests(door, metaserver_.requests(door) + 1);
-    }
+    metaserver_.AwaitFinds(door, metaserver_.finds(door) + count);
   }
-  /// Requests of a door but those that look for the active.
-  int Calls(size_t door) const { return metaserver_.requests(door) - metaserver_.finds(door); }
+  /// What a door answered but questions for the active.
+  int Calls(size_t door) const { return metaserver_.answered(door); }
 
   /// Threads that make directories all the time, until Finish; each must succeed.
   void StartMakers(int threads) {
@@ -162,7 +159,7 @@ TEST_F(FailoverTest, MountsWhenTheFirstMetaserverIsPaused) {
 
 TEST_F(FailoverTest, MountsWhenConnectionsToTheFirstMetaserverHang) {
   // Nobody accepts, and there is room for no more in the queue: as behind a cut link.
-  auto listening = ListenOn({"127.0.0.1", 0});
+  auto listening = ListenOn(HostPort{"127.0.0.1", 0});
   ASSERT_TRUE(listening.ok());
   ASSERT_EQ(::listen(listening->socket.get(), 0), 0);
   const HostPort full{"127.0.0.1", listening->port};

@@ -68,7 +68,6 @@ class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
 
   void FindActive(wire::FindActiveResponse& out, const wire::FindActiveRequest&) override {
     std::lock_guard lock(fake_->mutex_);
-    ++fake_->CurrentDoorLocked().finds;
     if (fake_->BeginLocked("FindActive", &out.info)) {
       fake_->SetStatusLocked(Status::Ok(), &out.info);
     }
@@ -218,9 +217,19 @@ int FakeMetaserver::finds(size_t door) const {
   return doors_[door]->finds;
 }
 
+int FakeMetaserver::answered(size_t door) const {
+  std::lock_guard lock(mutex_);
+  return doors_[door]->answered;
+}
+
 void FakeMetaserver::AwaitRequests(size_t door, int count) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return doors_[door]->requests >= count; });
+}
+
+void FakeMetaserver::AwaitFinds(size_t door, int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return doors_[door]->finds >= count; });
 }
 
 FakeMetaserver::Door& FakeMetaserver::CurrentDoorLocked() { return *doors_[current_door]; }
@@ -351,8 +360,9 @@ std::vector<std::string> FakeMetaserver::Violations() const {
 /// Counts the call; false when it was answered with a fault.
 bool FakeMetaserver::BeginLocked(const char* method, wire::ReplyInfo* info) {
   ++calls_[method];
+  Door& door = CurrentDoorLocked();
+  ++(std::string_view(method) == "FindActive" ? door.finds : door.answered);
   changed_.notify_all();
-  const Door& door = CurrentDoorLocked();
   if (door.role == Role::kStandby) {
     SetStatusLocked(Status(StatusCode::kNotActive, "standby"), info);
     if (!door.hint.empty()) info->__set_active_hint(door.hint);

@@ -63,10 +63,13 @@ class FakeMetaserver {
   void StopDoor(size_t door);
   void RestartDoor(size_t door);
   HostPort address(size_t door = 0) const;
-  /// All requests that reached the door, those of the prober (FindActive) too.
+  /// All requests that reached the door, also those it has not answered.
   int requests(size_t door) const;
+  /// Those it answered: FindActive, and all others.
   int finds(size_t door) const;
+  int answered(size_t door) const;
   void AwaitRequests(size_t door, int count);
+  void AwaitFinds(size_t door, int count);
 
   void Stop();
   /// On the same port, with the same state.
@@ -129,6 +132,7 @@ class FakeMetaserver {
     bool stopping = false;
     int requests = 0;
     int finds = 0;
+    int answered = 0;
   };
   struct Slot {
     int64_t sequence = 0;

@@ -114,7 +114,7 @@ TEST_F(DataConnectionsTest, FailureClosesIdleConnections) {
 
 TEST(DataConnectionsTimeoutTest, ServerThatAcceptsButDoesNotAnswerIsGivenUp) {
   // As a stopped process does: the kernel accepts for it.
-  auto listening = ListenOn({"127.0.0.1", 0});
+  auto listening = ListenOn(HostPort{"127.0.0.1", 0});
   ASSERT_TRUE(listening.ok());
   DataConnectionOptions options = Options();
   options.connect_timeout = milliseconds(30);
