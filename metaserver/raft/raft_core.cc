@@ -126,9 +126,9 @@ void RaftCore::Impl::BecomeLeader() {
   SyncPeers();
 }
 
-void RaftCore::Impl::Resign(int64_t wait_ns) {
+void RaftCore::Impl::Resign() {
   BecomeFollower();
-  ElectionTimerIn(wait_ns);
+  RestartElectionTimer();
 }
 
 void RaftCore::Impl::RestartElectionTimer() {
@@ -194,6 +194,16 @@ void RaftCore::LogDurable(JournalIndex index, Epoch epoch, int64_t now_ns) {
   }
 }
 
+void RaftCore::AppendRefused(JournalIndex last) {
+  Impl& core = *impl_;
+  core.short_of_space = true;
+  if (last >= core.log.last() || last < core.durable) return;
+  if (core.role != RaftRole::kFollower) core.Resign();
+  core.log.TruncateAfter(last);
+  core.verified = std::min(core.verified, last);
+  core.commit = std::min(core.commit, last);  // of what is in this log
+}
+
 void RaftCore::Applied(JournalIndex index) {
   impl_->applied = std::max(impl_->applied, std::min(index, impl_->commit));
 }
@@ -210,7 +220,7 @@ void RaftCore::LogReset(JournalIndex base, Epoch base_epoch, const Membership& m
   core.durable = core.commit = core.verified = base;
   core.effects.truncate_after.reset();
   core.effects.append.clear();
-  if (core.role != RaftRole::kFollower) core.Resign(core.options.election_timeout_ns);
+  if (core.role != RaftRole::kFollower) core.Resign();
   if (core.hard.epoch < base_epoch) core.Adopt(base_epoch);
 }
 
@@ -237,8 +247,8 @@ void RaftCore::Resign(int64_t now_ns) {
   if (core.role != RaftRole::kLeader) return;
   const RaftPeer* successor = core.BestSuccessor(/*complete=*/false, /*with_little_room=*/false);
   if (successor != nullptr) core.Send(successor->id(), core.hard.epoch, TimeoutNow{});
-  // The others go first.
-  core.Resign(2 * core.options.election_timeout_ns);
+  core.BecomeFollower();
+  core.ElectionTimerIn(2 * core.options.election_timeout_ns);  // the others go first
 }
 
 RaftEffects RaftCore::TakeEffects() { return std::exchange(impl_->effects, RaftEffects()); }

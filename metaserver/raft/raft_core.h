@@ -152,6 +152,9 @@ class RaftCore {
   /// Everything up to `index`, whose epoch is `epoch`, is synced. Ignored for records that were
   /// taken back since.
   void LogDurable(JournalIndex index, Epoch epoch, int64_t now_ns);
+  /// There was no room for the records behind `last` of the last effects' `append`: they are not in
+  /// the log. Implies SetShortOfSpace(true). No effect for records that are durable.
+  void AppendRefused(JournalIndex last);
   /// The driver has applied so much (it applies up to commit_index, and only what is durable here).
   void Applied(JournalIndex index);
   /// Records before `first` left the log.

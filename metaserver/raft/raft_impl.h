@@ -30,8 +30,8 @@ struct RaftCore::Impl {
   void Adopt(Epoch epoch);
   void BecomeFollower();
   void BecomeLeader();
-  /// Waits for `wait_ns` or more before it campaigns.
-  void Resign(int64_t wait_ns);
+  /// Gives up leading or campaigning, within the epoch.
+  void Resign();
   void RestartElectionTimer();
   void ElectionTimerIn(int64_t wait_ns);
   /// Would rather follow: waits longer before it campaigns.

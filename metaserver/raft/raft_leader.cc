@@ -131,8 +131,8 @@ void RaftCore::Impl::AdvanceCommit() {
   // Records of earlier epochs are committed by one of this epoch behind them.
   if (index <= commit || index < epoch_first) return;
   commit = index;
-  // Whoever is removed leads up to its removal.
-  if (removed()) Resign(options.election_timeout_ns);
+  // Who is removed leads up to its removal.
+  if (!log.MembershipAt(commit).second->IsVoter(self)) Resign();
 }
 
 bool RaftCore::Impl::HeardOfQuorum() const {
@@ -157,12 +157,12 @@ bool RaftCore::Impl::may_serve() const {
 
 void RaftCore::Impl::TickLeader() {
   if (!HeardOfQuorum()) {
-    Resign(options.election_timeout_ns);
+    Resign();
   } else if (!transfer_target) {
     HandOverIfReluctant();
   } else if (now_ns - transfer_since_ns >= options.transfer_timeout_ns) {
     // The target may have won without this leader's knowledge: its lease is gone for good.
-    Resign(options.election_timeout_ns);
+    Resign();
   } else {
     ContinueTransfer();
   }
