@@ -99,6 +99,7 @@ void MemberDriver::Checkpoint(Lock& lock) {
     status = journal_->ReleaseBefore(point);
     lock.lock();
   }
+  if (status.code() == StatusCode::kNoSpace) return;  // nothing is released for now
   if (!status.ok()) {
     Fail(status);
     return;
