@@ -12,7 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -27,6 +29,8 @@ namespace tercet {
 namespace {
 
 constexpr int kRetryAcceptMs = 100;  // after running out of descriptors or memory
+/// For answers that are being given when the listener stops.
+constexpr std::chrono::milliseconds kGraceTime{200};
 
 }  // namespace
 
@@ -53,6 +57,7 @@ struct SocketListener::Impl {
   bool stopping = false;              // guarded by mutex
   std::map<uint64_t, Entry> entries;  // guarded by mutex
   std::vector<uint64_t> finished;     // guarded by mutex
+  std::condition_variable finished_one;
 
   void Wake() const {
     const uint64_t one = 1;
@@ -65,6 +70,7 @@ struct SocketListener::Impl {
   void Begin(UniqueSocket socket, const std::string& peer);
   void ServeOne(uint64_t id, ServedConnection& connection);
   void AcceptLoop();
+  void AwaitFinished(std::chrono::milliseconds patience);
   void EndAll();
 };
 
@@ -97,6 +103,7 @@ void SocketListener::Impl::ServeOne(uint64_t id, ServedConnection& connection) {
   {
     std::lock_guard lock(mutex);
     ended.swap(entries.at(id).connection);
+    finished_one.notify_all();
   }
   ended->Shutdown();
   ended.reset();
@@ -184,6 +191,15 @@ void SocketListener::Impl::AcceptLoop() {
   EndAll();
 }
 
+/// Until all connections are, or the time is over.
+void SocketListener::Impl::AwaitFinished(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex);
+  finished_one.wait_for(lock, patience, [this] {
+    return std::all_of(entries.begin(), entries.end(),
+                       [](const auto& entry) { return entry.second.connection == nullptr; });
+  });
+}
+
 void SocketListener::Impl::EndAll() {
   std::vector<std::shared_ptr<ServedConnection>> open;
   std::vector<std::thread> threads;
@@ -195,6 +211,8 @@ void SocketListener::Impl::EndAll() {
     }
   }
   for (const auto& connection : open) connection->Shutdown();
+  AwaitFinished(kGraceTime);
+  for (const auto& connection : open) connection->Abort();
   for (std::thread& thread : threads) {
     if (thread.joinable()) thread.join();
   }

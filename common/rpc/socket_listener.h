@@ -19,8 +19,11 @@ class ServedConnection {
   virtual ~ServedConnection() = default;
   /// Runs in the connection's thread and returns when the connection has ended.
   virtual void Serve() = 0;
-  /// Makes Serve return soon. From any thread, also before Serve and after it.
+  /// Makes Serve return soon; it may still answer what it is working on. From any thread, also before
+  /// Serve and after it.
   virtual void Shutdown() = 0;
+  /// The same without waiting for the peer to take an answer.
+  virtual void Abort() { Shutdown(); }
 };
 
 struct SocketListenerOptions {

@@ -51,7 +51,8 @@ class RpcServedConnection : public ServedConnection {
     }
   }
 
-  void Shutdown() override { ::shutdown(socket_->getSocketFD(), SHUT_RDWR); }
+  void Shutdown() override { ::shutdown(socket_->getSocketFD(), SHUT_RD); }
+  void Abort() override { ::shutdown(socket_->getSocketFD(), SHUT_RDWR); }
 
  private:
   const std::string peer_;
