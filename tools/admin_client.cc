@@ -2,11 +2,18 @@
 
 #include <algorithm>
 #include <cstdlib>
-
-#include "common/rpc/thrift_client.h"
-#include "common/rpc/wire_status.h"
+#include <thread>
 
 namespace tercet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kBetweenRounds{50};
+/// Hints come from the metaservers' own members: never more than these.
+constexpr size_t kMaxMetaservers = 16;
+
+}  // namespace
 
 Result<std::vector<HostPort>> MetaAddressesFrom(const std::string& option) {
   std::string text = option;
@@ -22,48 +29,75 @@ Result<std::vector<HostPort>> MetaAddressesFrom(const std::string& option) {
   return ParseHostPorts(text);
 }
 
-AdminClient::AdminClient(std::vector<HostPort> metaservers, std::chrono::milliseconds timeout)
-    : metaservers_(std::move(metaservers)), timeout_(timeout) {}
+AdminClient::AdminClient(std::vector<HostPort> metaservers, AdminOptions options)
+    : metaservers_(std::move(metaservers)), options_(options) {}
 
-template <typename Response>
-Result<Response> AdminClient::Call(
-    const std::function<void(wire::AdminServiceClient&, Response&)>& call) const {
+template <typename Response, typename Request>
+Result<Response> AdminClient::Call(void (wire::AdminServiceClient::*method)(Response&,
+                                                                            const Request&),
+                                   const Request& request, Repeat repeat) const {
+  const auto end = Clock::now() + options_.patience;
   std::vector<HostPort> candidates = metaservers_;
   Status last(StatusCode::kUnavailable, "no metaserver was named");
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    RpcClientPool<wire::AdminServiceClient> pool(candidates[i], "admin");
-    Response response;
-    last = pool.Call(timeout_, [&](wire::AdminServiceClient& client) { call(client, response); });
-    if (!last.ok()) continue;
-    const wire::ReplyInfo& info = response.info;
-    if (info.status.code == 0) return response;
-    last = FromWire(info.status);
-    if (last.code() != StatusCode::kNotActive && last.code() != StatusCode::kUnavailable) {
-      return last;
+  for (;;) {
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      RpcClientPool<wire::AdminServiceClient> pool(candidates[i], "admin");
+      Response response;
+      bool connected = false;
+      const Status transport = pool.Call(options_.timeout, [&](wire::AdminServiceClient& client) {
+        connected = true;
+        (client.*method)(response, request);
+      });
+      if (!transport.ok()) {
+        last = transport;
+        if (connected && repeat == Repeat::kWhenRefused) return last;
+        continue;
+      }
+      const wire::ReplyInfo& info = response.info;
+      if (info.status.code == 0) return response;
+      last = FromWire(info.status);
+      const bool elsewhere = last.code() == StatusCode::kNotActive ||
+                             last.code() == StatusCode::kUnavailable ||
+                             (last.code() == StatusCode::kBusy && repeat == Repeat::kAlsoWhenBusy);
+      if (!elsewhere) return last;
+      Result<HostPort> hint = ParseHostPort(info.active_hint);
+      if (hint.ok() && candidates.size() < kMaxMetaservers &&
+          std::find(candidates.begin(), candidates.end(), *hint) == candidates.end()) {
+        candidates.push_back(*hint);
+      }
     }
-    // A hint leads to a metaserver that was not named; it is tried once.
-    Result<HostPort> hint = ParseHostPort(info.active_hint);
-    if (hint.ok() && candidates.size() <= metaservers_.size() &&
-        std::find(candidates.begin(), candidates.end(), *hint) == candidates.end()) {
-      candidates.push_back(*hint);
-    }
+    if (Clock::now() + kBetweenRounds >= end) return last;
+    std::this_thread::sleep_for(kBetweenRounds);
   }
-  return last;
 }
 
-Result<wire::GetStatusResponse> AdminClient::GetStatus() {
-  return Call<wire::GetStatusResponse>(
-      [](wire::AdminServiceClient& client, wire::GetStatusResponse& response) {
-        client.GetStatus(response, wire::GetStatusRequest());
-      });
+Result<wire::GetStatusResponse> AdminClient::GetStatus() const {
+  return Call(&wire::AdminServiceClient::GetStatus, wire::GetStatusRequest(), Repeat::kAlways);
 }
 
 Result<wire::GetFileInfoResponse> AdminClient::GetFileInfo(
-    const wire::GetFileInfoRequest& request) {
-  return Call<wire::GetFileInfoResponse>(
-      [&](wire::AdminServiceClient& client, wire::GetFileInfoResponse& response) {
-        client.GetFileInfo(response, request);
-      });
+    const wire::GetFileInfoRequest& request) const {
+  return Call(&wire::AdminServiceClient::GetFileInfo, request, Repeat::kAlways);
+}
+
+Result<wire::AddMemberResponse> AdminClient::AddMember(
+    const wire::AddMemberRequest& request) const {
+  return Call(&wire::AdminServiceClient::AddMember, request, Repeat::kAlsoWhenBusy);
+}
+
+Result<wire::RemoveMemberResponse> AdminClient::RemoveMember(
+    const wire::RemoveMemberRequest& request) const {
+  return Call(&wire::AdminServiceClient::RemoveMember, request, Repeat::kAlsoWhenBusy);
+}
+
+Result<wire::PromoteWitnessResponse> AdminClient::PromoteWitness(
+    const wire::PromoteWitnessRequest& request) const {
+  return Call(&wire::AdminServiceClient::PromoteWitness, request, Repeat::kAlsoWhenBusy);
+}
+
+Result<wire::TransferActiveResponse> AdminClient::TransferActive(
+    const wire::TransferActiveRequest& request) const {
+  return Call(&wire::AdminServiceClient::TransferActive, request, Repeat::kWhenRefused);
 }
 
 }  // namespace tercet

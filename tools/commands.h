@@ -12,5 +12,7 @@ void AddDevCommand(CLI::App& app, int* exit_status);
 void AddStatusCommand(CLI::App& app, int* exit_status);
 void AddFileCommand(CLI::App& app, int* exit_status);
 void AddBenchCommand(CLI::App& app, int* exit_status);
+void AddMetaCommand(CLI::App& app, int* exit_status);
+void AddDrillCommand(CLI::App& app, int* exit_status);
 
 }  // namespace tercet

@@ -11,6 +11,7 @@
 
 #include "common/env/posix_disk.h"
 #include "tools/admin_client.h"
+#include "tools/data_image.h"
 
 namespace tercet {
 namespace {
@@ -26,6 +27,8 @@ constexpr seconds kKillTimeout{10};
 constexpr seconds kLockTimeout{90};
 constexpr milliseconds kStatusTimeout{2000};
 constexpr milliseconds kReadyInterval{50};
+/// Sparse: takes only what is used.
+constexpr uint64_t kDataImageBytes = uint64_t{4} << 30;
 
 /// /proc/self/mountinfo writes blanks and the like as \040.
 std::string Unescaped(const std::string& text) {
@@ -134,12 +137,20 @@ Status DevCluster::Up(const DevShape& shape, const Progress& progress) {
   // Another command may have added nodes before we had the lock.
   if (Status status = Load(); !status.ok() && status.code() != StatusCode::kNotFound) return status;
   RETURN_IF_ERROR(AddNodes(shape));
-  RETURN_IF_ERROR(StartRole(DevRole::kMetaserver, progress));
+  RETURN_IF_ERROR(StartGroup(progress));
   RETURN_IF_ERROR(StartRole(DevRole::kChunkserver, progress));
   return StartRole(DevRole::kMount, progress);
 }
 
 Status DevCluster::StartRole(DevRole role, const Progress& progress) {
+  RETURN_IF_ERROR(SpawnRole(role, progress));
+  for (const DevNode& node : nodes_) {
+    if (node.role == role) RETURN_IF_ERROR(AwaitReady(node));
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::SpawnRole(DevRole role, const Progress& progress) {
   for (const DevNode& node : nodes_) {
     if (node.role != role) continue;
     std::optional<ProcessId> id = ProcessOf(node);
@@ -161,25 +172,27 @@ Status DevCluster::StartRole(DevRole role, const Progress& progress) {
       RETURN_IF_ERROR(Spawn(node));
     }
   }
-  for (const DevNode& node : nodes_) {
-    if (node.role == role) RETURN_IF_ERROR(AwaitReady(node));
-  }
   return Status::Ok();
 }
 
-Status DevCluster::Spawn(const DevNode& node) {
+Status DevCluster::PrepareFolder(const DevNode& node) {
   const std::string folder = Folder(node);
   RETURN_IF_ERROR(RealDisk().MakeDirectories(folder));
   if (node.role == DevRole::kMount) {
     // A killed mount leaves a mount point behind on which every call fails.
     if (IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node).status());
-    RETURN_IF_ERROR(RealDisk().MakeDirectories(node.mount_point));
-  } else {
-    bool is_meta = node.role == DevRole::kMetaserver;
-    RETURN_IF_ERROR(RealDisk().MakeDirectories(folder + (is_meta ? "/data" : "/disk1")));
-    RETURN_IF_ERROR(
-        WriteFileAtomically(RealDisk(), folder + "/" + node.name + ".toml", ConfigFor(node)));
+    return RealDisk().MakeDirectories(node.mount_point);
   }
+  if (node.data_image) {
+    RETURN_IF_ERROR(MountDataImage(folder + "/data.img", folder + "/data", kDataImageBytes));
+  }
+  RETURN_IF_ERROR(RealDisk().MakeDirectories(folder + (node.IsMember() ? "/data" : "/disk1")));
+  return WriteFileAtomically(RealDisk(), folder + "/" + node.name + ".toml", ConfigFor(node));
+}
+
+Status DevCluster::Spawn(const DevNode& node) {
+  const std::string folder = Folder(node);
+  RETURN_IF_ERROR(PrepareFolder(node).WithContext(node.name));
   Result<ProcessId> id = SpawnDaemon({.command = CommandFor(node),
                                       .pid_file = folder + "/pid",
                                       .output_file = folder + "/stderr.log",
@@ -188,7 +201,7 @@ Status DevCluster::Spawn(const DevNode& node) {
   return Status::Ok();
 }
 
-Status DevCluster::AwaitReady(const DevNode& node) {
+Status DevCluster::AwaitReady(const DevNode& node, bool leader) {
   std::optional<ProcessId> id = ReadPidFile(Folder(node) + "/pid");
   Status status;
   bool ended = WaitFor(
@@ -199,7 +212,7 @@ Status DevCluster::AwaitReady(const DevNode& node) {
                           node.name + " ended at its start: " + LastWords(Folder(node), node.name));
           return true;
         }
-        status = CheckReady(node, AgeOf(*id));
+        status = leader ? CheckReady(node, AgeOf(*id)) : CheckMember(node, false);
         return status.code() != StatusCode::kUnavailable;
       },
       kReadyInterval);
@@ -215,10 +228,11 @@ Status DevCluster::CheckReady(const DevNode& node, milliseconds age) const {
                ? Status::Ok()
                : Status(StatusCode::kUnavailable, "nothing is mounted on " + node.mount_point);
   }
+  if (node.IsMember()) return CheckMember(node, /*leader=*/true);
   ASSIGN_OR_RETURN(std::vector<HostPort> metaservers, ParseHostPorts(MetaAddresses()));
-  Result<wire::GetStatusResponse> reply = AdminClient(metaservers, kStatusTimeout).GetStatus();
+  Result<wire::GetStatusResponse> reply =
+      AdminClient(metaservers, {.timeout = kStatusTimeout}).GetStatus();
   if (!reply.ok()) return Status(StatusCode::kUnavailable, reply.status().message());
-  if (node.role == DevRole::kMetaserver) return Status::Ok();
   for (const wire::ServerStatus& server : reply->servers) {
     if (server.host != node.address.host || server.port != node.address.port) continue;
     // A heartbeat from before the start is that of the process that ended.
@@ -229,21 +243,48 @@ Status DevCluster::CheckReady(const DevNode& node, milliseconds age) const {
   return Status(StatusCode::kUnavailable, "it has not registered with the metaserver");
 }
 
-Status DevCluster::Start(const std::string& name, const Progress& progress) {
-  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+const DevNode* DevCluster::Find(const std::string& name) const {
   for (const DevNode& node : nodes_) {
-    if (node.name != name) continue;
-    if (StateOfNode(node) == ProcessState::kPaused) {
+    if (node.name == name) return &node;
+  }
+  return nullptr;
+}
+
+Status DevCluster::Start(const std::string& name, const Progress& progress) {
+  return StartAll({name}, progress);
+}
+
+Status DevCluster::StartAll(const std::vector<std::string>& names, const Progress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
+  for (const std::string& name : names) {
+    const DevNode* node = Find(name);
+    if (node == nullptr) return Status(StatusCode::kNotFound, "there is no node " + name);
+    if (StateOfNode(*node) == ProcessState::kPaused) {
       return Status(StatusCode::kFailedPrecondition, name + " is paused: `tercet dev kill " + name +
                                                          " --signal CONT` lets it go on");
     }
-    if (StateOfNode(node) == ProcessState::kGone) {
-      progress("starting " + name + " (" + node.Where() + ")");
-      RETURN_IF_ERROR(Spawn(node));
+    if (StateOfNode(*node) == ProcessState::kGone) {
+      progress("starting " + name + " (" + node->Where() + ")");
+      RETURN_IF_ERROR(Spawn(*node));
     }
-    return AwaitReady(node);
   }
-  return Status(StatusCode::kNotFound, "there is no node " + name);
+  for (const std::string& name : names) RETURN_IF_ERROR(AwaitReady(*Find(name)));
+  return Status::Ok();
+}
+
+Status DevCluster::CutPowerOf(const std::string& name) {
+  const DevNode* node = Find(name);
+  if (node == nullptr) return Status(StatusCode::kNotFound, "there is no node " + name);
+  if (!node->data_image) {
+    return Status(StatusCode::kNotSupported, name + "'s data folder is no image of its own");
+  }
+  if (StateOfNode(*node) != ProcessState::kGone) {
+    return Status(StatusCode::kFailedPrecondition, name + " is running");
+  }
+  const std::string folder = Folder(*node);
+  RETURN_IF_ERROR(CutPower(folder + "/data"));
+  RETURN_IF_ERROR(UnmountDataImage(folder + "/data"));
+  return MountDataImage(folder + "/data.img", folder + "/data", kDataImageBytes);
 }
 
 Status DevCluster::Signal(const std::string& name, int signal) {
@@ -264,7 +305,12 @@ Status DevCluster::Down(const Progress& progress) {
   ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, TakeLock());
   RETURN_IF_ERROR(StopRole(DevRole::kMount, progress));
   RETURN_IF_ERROR(StopRole(DevRole::kChunkserver, progress));
-  return StopRole(DevRole::kMetaserver, progress);
+  RETURN_IF_ERROR(StopRole(DevRole::kMetaserver, progress));
+  RETURN_IF_ERROR(StopRole(DevRole::kWitness, progress));
+  for (const DevNode& node : nodes_) {
+    if (node.data_image) RETURN_IF_ERROR(UnmountDataImage(Folder(node) + "/data"));
+  }
+  return Status::Ok();
 }
 
 Status DevCluster::StopRole(DevRole role, const Progress& progress) {
@@ -333,6 +379,7 @@ Status DevCluster::Purge() {
     if (node.role == DevRole::kMount && IsMounted(node.mount_point)) {
       return Status(StatusCode::kFailedPrecondition, node.mount_point + " is mounted");
     }
+    if (node.data_image) RETURN_IF_ERROR(UnmountDataImage(Folder(node) + "/data"));
   }
   std::error_code error;
   for (const DevNode& node : nodes_) {
@@ -342,6 +389,7 @@ Status DevCluster::Purge() {
     if (node.mount_point.starts_with(directory_ + "/")) ::rmdir(node.mount_point.c_str());
   }
   nodes_.clear();
+  founded_ = false;
   RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/cluster.json"));
   RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/lock"));
   ::rmdir(directory_.c_str());  // stays when there is anything else in it

@@ -7,9 +7,15 @@
 //   lock                held by a `tercet dev` command that changes something
 //   NODE/NODE.toml      configuration, written anew at each start
 //   NODE/data, disk1    what the node stores
+//   NODE/data.img       with --data-images: the file system that is mounted on data
 //   NODE/NODE.log       its log; stderr.log: what it printed before that was open
 //   NODE/pid            process number, start time and boot id: never another process with the same
 //   number
+//
+// The metadata group: meta1 makes the cluster, the others join it. Metaserver N listens on
+// 127.0.1.N and witness N on 127.0.2.N, and speaks to the others from that address, so that the
+// link between any two can be cut by firewall rules that touch nothing else. All else is on
+// 127.0.0.1.
 //
 // Invariants:
 //  - A node is never started while its process runs, and no process is signalled that is not the
@@ -17,6 +23,9 @@
 //  - Nothing here keeps state in memory that another command could have changed, but the list of
 //  nodes,
 //    which only grows.
+//  - Once there is a group (`founded` in cluster.json) no metaserver with an empty folder makes a
+//  new
+//    cluster: it waits to be added.
 #pragma once
 
 #include <chrono>
@@ -33,9 +42,9 @@
 
 namespace tercet {
 
-enum class DevRole { kMetaserver, kChunkserver, kMount };
+enum class DevRole { kMetaserver, kWitness, kChunkserver, kMount };
 
-/// "metaserver", "chunkserver", "mount".
+/// "metaserver", "witness", "chunkserver", "mount".
 std::string_view DevRoleName(DevRole role);
 
 /// What cluster.json keeps of a node.
@@ -45,7 +54,10 @@ struct DevNode {
   HostPort address;  // not for a mount
   uint16_t metrics_port = 0;
   std::string mount_point;  // absolute; only for a mount
+  bool data_image = false;  // its data folder is an image that is mounted (tools/data_image.h)
 
+  /// Metaserver or witness.
+  bool IsMember() const { return role == DevRole::kMetaserver || role == DevRole::kWitness; }
   /// HOST:PORT, or the mount point.
   std::string Where() const;
 };
@@ -59,11 +71,15 @@ struct DevNodeState {
 
 /// What a cluster shall have at least.
 struct DevShape {
+  int metaservers = 1;
+  int witnesses = 0;
   int chunkservers = 3;
   /// Mount points; relative ones are taken from the working folder.
   std::vector<std::string> mounts;
   /// Ports are taken from here on; 0: free ones outside the range the kernel gives to clients.
   uint16_t base_port = 0;
+  /// New metaservers and witnesses keep their data in images, for `tercet drill --kind power`.
+  bool data_images = false;
 };
 
 /// Not thread-safe. Two commands at once on one folder: the second gets kBusy after a while.
@@ -78,9 +94,11 @@ class DevCluster {
                                                   const std::string& binaries, bool create);
 
   /// Adds what the shape has more, starts everything that is not running and waits until the active
-  /// serves, all chunk servers are registered and the mounts are there.
+  /// serves, all members of the metadata group vote, all chunk servers are registered and the
+  /// mounts are there.
   Status Up(const DevShape& shape, const Progress& progress);
-  /// Stops all nodes: mounts, chunk servers, metaservers. Those that do not end in time are killed.
+  /// Stops all nodes: mounts, chunk servers, witnesses, metaservers. Those that do not end in time
+  /// are killed.
   Status Down(const Progress& progress);
   /// Removes what the cluster stored. Nothing may be running.
   Status Purge();
@@ -89,10 +107,19 @@ class DevCluster {
   Status Signal(const std::string& name, int signal);
   /// Starts one node and waits for it as Up does. OK when it runs already.
   Status Start(const std::string& name, const Progress& progress);
+  /// Starts these at once, then waits for each.
+  Status StartAll(const std::vector<std::string>& names, const Progress& progress);
+  /// Drops what the stopped node's data folder has not on its disk yet, and mounts it anew.
+  /// kNotSupported without an image.
+  Status CutPowerOf(const std::string& name);
+  /// Null when there is none.
+  const DevNode* Find(const std::string& name) const;
 
   const std::string& directory() const { return directory_; }
   /// "HOST:PORT,…" of the metaservers.
   std::string MetaAddresses() const;
+  /// The same with the witnesses, who know who is active but do not serve.
+  std::vector<HostPort> MemberAddresses() const;
   const std::vector<DevNode>& nodes() const { return nodes_; }
 
   /// The text of a node's configuration file; empty for a mount, which has none.
@@ -108,23 +135,49 @@ class DevCluster {
   Status Load();
   Status Save() const;
   Status AddNodes(const DevShape& shape);
+  /// To addresses of their own, when an earlier version gave them that of all others. Only while
+  /// nothing runs.
+  void MoveMetaservers();
   Result<uint16_t> ChoosePort(uint16_t* next_port) const;
+  int CountOf(DevRole role) const;
+
+  // tools/dev_group.cc
+  /// Starts metaservers and witnesses and makes one group of them.
+  Status StartGroup(const Progress& progress);
+  Status AwaitActive() const;
+  Status AddToGroup(const DevNode& node, const Progress& progress);
+  Status AwaitVoters(const Progress& progress) const;
+  /// OK: answers; with `leader`, also knows a leader.
+  Status CheckMember(const DevNode& node, bool leader) const;
+  /// Chunk servers and mounts that were started when there were fewer metaservers would not find
+  /// the new ones if the old ones were gone.
+  Status RefreshMetaLists(const Progress& progress);
 
   /// Starts those of the role that are not running, then waits for all of the role.
   Status StartRole(DevRole role, const Progress& progress);
+  Status SpawnRole(DevRole role, const Progress& progress);
   Status Spawn(const DevNode& node);
+  Status PrepareFolder(const DevNode& node);
   std::vector<std::string> CommandFor(const DevNode& node) const;
-  Status AwaitReady(const DevNode& node);
+  /// `leader`: false if a metaserver need only answer.
+  Status AwaitReady(const DevNode& node, bool leader = true);
   /// OK: ready; kUnavailable: not yet. `age` is that of the node's process.
   Status CheckReady(const DevNode& node, std::chrono::milliseconds age) const;
   Status StopRole(DevRole role, const Progress& progress);
-  /// True when the mount was in use and is only detached: its process still serves those who use it.
+  /// True when the mount was in use and is only detached: its process still serves those who use
+  /// it.
   Result<bool> Unmount(const DevNode& node) const;
 
   const std::string directory_;  // absolute
   const std::string binaries_;
   std::vector<DevNode> nodes_;
+  bool founded_ = false;  // meta1 has made the cluster
 };
+
+/// The folder with this program and its siblings.
+std::string DevBinaryFolder();
+/// build/dev in a source tree, else tercet-dev.
+std::string DefaultDevDirectory();
 
 /// Whether something is mounted there, as /proc/self/mountinfo says: never blocks on a dead mount.
 bool IsMounted(const std::string& absolute_path);

@@ -21,40 +21,28 @@ struct DevArguments {
   std::string mount;
   bool no_mount = false;
   uint16_t base_port = 0;
+  bool data_images = false;
   bool purge = false;
   bool json = false;
   std::string node;
   std::string signal = "KILL";
 };
 
-/// The folder with this program and its siblings.
-std::string BinaryFolder() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
-}
-
-/// build/dev in a source tree, else tercet-dev.
-std::string DefaultDirectory() {
-  return std::filesystem::exists("tools/quickstart") ? "build/dev" : "tercet-dev";
-}
-
 void PrintProgress(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
 Result<std::unique_ptr<DevCluster>> OpenCluster(const DevArguments& arguments, bool create) {
-  return DevCluster::Open(arguments.directory, BinaryFolder(), create);
+  return DevCluster::Open(arguments.directory, DevBinaryFolder(), create);
 }
 
 int Up(const DevArguments& arguments) {
-  if (arguments.metaservers != 1 || arguments.witnesses != 0) {
-    std::fprintf(stderr,
-                 "tercet: metadata is not replicated in this version: only --metaservers 1 and "
-                 "--witnesses 0 are possible\n");
-    return kExitUsage;
-  }
   auto cluster = OpenCluster(arguments, true);
   if (!cluster.ok()) return ExitStatus(cluster.status());
-  DevShape shape{
-      .chunkservers = arguments.chunkservers, .mounts = {}, .base_port = arguments.base_port};
+  DevShape shape{.metaservers = arguments.metaservers,
+                 .witnesses = arguments.witnesses,
+                 .chunkservers = arguments.chunkservers,
+                 .mounts = {},
+                 .base_port = arguments.base_port,
+                 .data_images = arguments.data_images};
   bool has_mount = false;
   for (const DevNode& node : (*cluster)->nodes()) has_mount |= node.role == DevRole::kMount;
   if (!arguments.mount.empty()) {
@@ -136,10 +124,13 @@ int Start(const DevArguments& arguments) {
 void AddUp(CLI::App& dev, const std::shared_ptr<DevArguments>& arguments, int* exit_status) {
   CLI::App* up = dev.add_subcommand(
       "up", "start the cluster, or whatever of it is not running, and wait until it works");
-  up->add_option("--metaservers", arguments->metaservers, "how many metaservers")
-      ->check(CLI::Range(1, 7));
-  up->add_option("--witnesses", arguments->witnesses, "how many witnesses")
-      ->check(CLI::Range(0, 7));
+  up->add_option("--metaservers", arguments->metaservers, "how many metaservers at least")
+      ->check(CLI::Range(1, 7))
+      ->capture_default_str();
+  up->add_option("--witnesses", arguments->witnesses,
+                 "how many witnesses at least: they vote, but have no namespace")
+      ->check(CLI::Range(0, 7))
+      ->capture_default_str();
   up->add_option("--chunkservers", arguments->chunkservers,
                  "how many chunk servers at least; there may be more later")
       ->check(CLI::Range(1, 100))
@@ -149,6 +140,9 @@ void AddUp(CLI::App& dev, const std::shared_ptr<DevArguments>& arguments, int* e
   up->add_flag("--no-mount", arguments->no_mount, "servers only")->excludes("--mount");
   up->add_option("--base-port", arguments->base_port, "take ports from here on")
       ->check(CLI::Range(1024, 65000));
+  up->add_flag("--data-images", arguments->data_images,
+               "new metaservers and witnesses keep their data in a file system image each, so that "
+               "`tercet drill failover --kind power` can drop what was not synced");
   up->callback([=] { *exit_status = Up(*arguments); });
 }
 
@@ -179,7 +173,7 @@ void AddDevCommand(CLI::App& app, int* exit_status) {
   start->add_option("node", arguments->node, "its name, as `ps` shows it")->required();
   start->callback([=] { *exit_status = Start(*arguments); });
 
-  arguments->directory = DefaultDirectory();
+  arguments->directory = DefaultDevDirectory();
   for (CLI::App* command : dev->get_subcommands({})) {
     command->add_option("--dir", arguments->directory, "the cluster's folder")
         ->type_name("DIR")

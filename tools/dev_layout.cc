@@ -36,13 +36,20 @@ std::string TomlQuoted(const std::string& text) {
   return out + "\"";
 }
 
-bool PortIsFree(uint16_t port) {
+/// Metaservers and witnesses have addresses of their own.
+std::string HostOf(DevRole role, int number) {
+  if (role == DevRole::kMetaserver) return "127.0.1." + std::to_string(number);
+  if (role == DevRole::kWitness) return "127.0.2." + std::to_string(number);
+  return kHost;
+}
+
+bool PortIsFree(const std::string& host, uint16_t port) {
   int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) return false;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_addr.s_addr = ::inet_addr(host.c_str());
   int yes = 1;
   ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   bool is_free = ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
@@ -52,7 +59,8 @@ bool PortIsFree(uint16_t port) {
 }
 
 Result<DevRole> ParseRole(const std::string& name) {
-  for (DevRole role : {DevRole::kMetaserver, DevRole::kChunkserver, DevRole::kMount}) {
+  for (DevRole role :
+       {DevRole::kMetaserver, DevRole::kWitness, DevRole::kChunkserver, DevRole::kMount}) {
     if (DevRoleName(role) == name) return role;
   }
   return Status(StatusCode::kCorruption, "unknown role '" + name + "'");
@@ -67,6 +75,7 @@ nlohmann::json ToJson(const DevNode& node) {
     json["host"] = node.address.host;
     json["port"] = node.address.port;
   }
+  if (node.data_image) json["data_image"] = true;
   return json;
 }
 
@@ -85,15 +94,27 @@ Result<DevNode> FromJson(const nlohmann::json& json) {
     node.address.host = json.at("host").get<std::string>();
     node.address.port = json.at("port").get<uint16_t>();
   }
+  node.data_image = json.value("data_image", false);
   return node;
 }
 
 }  // namespace
 
+std::string DevBinaryFolder() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+}
+
+std::string DefaultDevDirectory() {
+  return std::filesystem::exists("tools/quickstart") ? "build/dev" : "tercet-dev";
+}
+
 std::string_view DevRoleName(DevRole role) {
   switch (role) {
     case DevRole::kMetaserver:
       return "metaserver";
+    case DevRole::kWitness:
+      return "witness";
     case DevRole::kChunkserver:
       return "chunkserver";
     case DevRole::kMount:
@@ -121,6 +142,7 @@ Status DevCluster::Load() {
       if (!node.ok()) return node.status().WithContext(path);
       nodes_.push_back(*std::move(node));
     }
+    founded_ = json.value("founded", false);
   } catch (const nlohmann::json::exception& error) {
     return Status(StatusCode::kCorruption, path + ": " + error.what());
   }
@@ -128,7 +150,8 @@ Status DevCluster::Load() {
 }
 
 Status DevCluster::Save() const {
-  nlohmann::json json = {{"version", kFormatVersion}, {"nodes", nlohmann::json::array()}};
+  nlohmann::json json = {
+      {"version", kFormatVersion}, {"founded", founded_}, {"nodes", nlohmann::json::array()}};
   for (const DevNode& node : nodes_) json["nodes"].push_back(ToJson(node));
   return WriteFileAtomically(RealDisk(), directory_ + "/cluster.json", json.dump(2) + "\n");
 }
@@ -142,33 +165,55 @@ Result<uint16_t> DevCluster::ChoosePort(uint16_t* next_port) const {
   for (int tries = 0; tries < kLastPort - kFirstPort; ++tries) {
     uint16_t port = (*next_port)++;
     if (*next_port == 0) break;  // past 65535
-    if (!taken.contains(port) && PortIsFree(port)) return port;
+    // The address on which it will be used is not looked at: others use 127.0.0.1 only.
+    if (!taken.contains(port) && PortIsFree(kHost, port)) return port;
   }
   return Status(StatusCode::kNoSpace, "no free port was found");
+}
+
+int DevCluster::CountOf(DevRole role) const {
+  return static_cast<int>(std::count_if(nodes_.begin(), nodes_.end(),
+                                        [&](const DevNode& node) { return node.role == role; }));
+}
+
+void DevCluster::MoveMetaservers() {
+  for (const DevNode& node : nodes_) {
+    // Those that run know the old address.
+    if (StateOfNode(node) != ProcessState::kGone) return;
+  }
+  int number = 0;
+  for (DevNode& node : nodes_) {
+    if (node.role == DevRole::kMetaserver) node.address.host = HostOf(node.role, ++number);
+  }
 }
 
 Status DevCluster::AddNodes(const DevShape& shape) {
   // From a random place on, so that clusters that are set up at the same time do not collide.
   auto next_port = static_cast<uint16_t>(kFirstPort + SystemRandom().Below(kLastPort - kFirstPort));
   if (shape.base_port != 0) next_port = shape.base_port;
-  auto count = [&](DevRole role) {
-    return std::count_if(nodes_.begin(), nodes_.end(),
-                         [&](const DevNode& node) { return node.role == role; });
-  };
   auto add = [&](DevRole role, const std::string& prefix) -> Status {
     if (nodes_.size() >= kMaxNodes) return Status(StatusCode::kNoSpace, "too many nodes");
-    DevNode node{.name = prefix + std::to_string(count(role) + 1),
+    const int number = CountOf(role) + 1;
+    DevNode node{.name = prefix + std::to_string(number),
                  .role = role,
-                 .address = {.host = kHost, .port = 0},
+                 .address = {.host = HostOf(role, number), .port = 0},
                  .metrics_port = 0,
                  .mount_point = ""};
+    node.data_image = shape.data_images && node.IsMember();
     ASSIGN_OR_RETURN(node.address.port, ChoosePort(&next_port));
     ASSIGN_OR_RETURN(node.metrics_port, ChoosePort(&next_port));
     nodes_.push_back(std::move(node));
     return Status::Ok();
   };
-  if (count(DevRole::kMetaserver) == 0) RETURN_IF_ERROR(add(DevRole::kMetaserver, "meta"));
-  while (count(DevRole::kChunkserver) < shape.chunkservers) {
+  const int metaservers = std::max(shape.metaservers, 1);
+  while (CountOf(DevRole::kMetaserver) < metaservers) {
+    RETURN_IF_ERROR(add(DevRole::kMetaserver, "meta"));
+  }
+  while (CountOf(DevRole::kWitness) < shape.witnesses) {
+    RETURN_IF_ERROR(add(DevRole::kWitness, "witness"));
+  }
+  if (CountOf(DevRole::kMetaserver) + CountOf(DevRole::kWitness) > 1) MoveMetaservers();
+  while (CountOf(DevRole::kChunkserver) < shape.chunkservers) {
     RETURN_IF_ERROR(add(DevRole::kChunkserver, "chunk"));
   }
   for (const std::string& mount : shape.mounts) {
@@ -193,12 +238,23 @@ std::string DevCluster::MetaAddresses() const {
   return list;
 }
 
+std::vector<HostPort> DevCluster::MemberAddresses() const {
+  std::vector<HostPort> addresses;
+  for (const DevNode& node : nodes_) {
+    if (node.IsMember()) addresses.push_back(node.address);
+  }
+  return addresses;
+}
+
 std::string DevCluster::ConfigFor(const DevNode& node) const {
   if (node.role == DevRole::kMount) return "";
   const std::string folder = Folder(node);
   std::string text = "# Written by `tercet dev` at each start of the node.\n";
-  if (node.role == DevRole::kMetaserver) {
+  if (node.IsMember()) {
+    const bool founder = !founded_ && node.name == "meta1";
     text += "data_dir = " + TomlQuoted(folder + "/data") + "\n";
+    text += "\n[group]\njoin = " + std::string(founder ? "false" : "true") +
+            "\nbind = " + TomlQuoted(node.address.host) + "\n";
   } else {
     std::string metas;
     for (const DevNode& other : nodes_) {
@@ -221,6 +277,7 @@ std::vector<std::string> DevCluster::CommandFor(const DevNode& node) const {
   const std::string folder = Folder(node);
   switch (node.role) {
     case DevRole::kMetaserver:
+    case DevRole::kWitness:
       return {binaries_ + "/tercet-metaserver", "--config", folder + "/" + node.name + ".toml"};
     case DevRole::kChunkserver:
       return {binaries_ + "/tercet-chunkserver", "--config", folder + "/" + node.name + ".toml"};

@@ -15,7 +15,9 @@ int main(int argc, char** argv) {
   int exit_status = tercet::kExitOk;
   tercet::AddStatusCommand(app, &exit_status);
   tercet::AddFileCommand(app, &exit_status);
+  tercet::AddMetaCommand(app, &exit_status);
   tercet::AddDevCommand(app, &exit_status);
+  tercet::AddDrillCommand(app, &exit_status);
   tercet::AddBenchCommand(app, &exit_status);
   try {
     app.parse(argc, argv);

@@ -173,20 +173,9 @@ json StatusJson(const wire::GetStatusResponse& reply) {
   return out;
 }
 
-std::string StatusText(const wire::GetStatusResponse& reply) {
+std::string StatusText(const wire::GetStatusResponse& reply, const std::string& group) {
   std::string out = fmt::format("cluster {}\n\n", Hex(reply.cluster_id));
-  Table metas({{"METASERVER"},
-               {"ROLE"},
-               {"EPOCH", true},
-               {"JOURNAL", true},
-               {"APPLIED", true},
-               {"UP", true},
-               {"VERSION"}});
-  for (const wire::MetaserverStatus& meta : reply.metaservers) {
-    metas.Add({meta.address, meta.role, std::to_string(meta.epoch), Grouped(meta.journal_index),
-               Grouped(meta.applied_index), HumanMillis(meta.uptime_ms), meta.version});
-  }
-  out += metas.ToString() + "\n" + ServerTable(reply) + "\n";
+  out += group + "\n" + ServerTable(reply) + "\n";
   Table blocks({{"REPLICAS ON LIVE SERVERS", true}, {"BLOCKS", true}});
   for (const wire::ReplicaCount& count : reply.blocks_by_replicas) {
     std::string text = Grouped(count.blocks);

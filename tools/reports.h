@@ -9,7 +9,8 @@
 namespace tercet {
 
 nlohmann::json StatusJson(const wire::GetStatusResponse& reply);
-std::string StatusText(const wire::GetStatusResponse& reply);
+/// `group`: the metaservers' table (SurveyText).
+std::string StatusText(const wire::GetStatusResponse& reply, const std::string& group);
 
 /// `path` as the user gave it. The reply must hold all blocks.
 nlohmann::json FileInfoJson(const std::string& path, const wire::GetFileInfoResponse& reply);

@@ -5,10 +5,34 @@
 
 #include "tools/admin_client.h"
 #include "tools/commands.h"
+#include "tools/group_survey.h"
 #include "tools/output.h"
 #include "tools/reports.h"
 
 namespace tercet {
+
+namespace {
+
+/// Of one metaserver: a paused one must not keep the command waiting for long.
+constexpr AdminOptions kOptions{.timeout = std::chrono::milliseconds(2'000),
+                                .patience = std::chrono::milliseconds(2'000)};
+
+int Show(const std::vector<HostPort>& metaservers, bool json) {
+  const GroupSurvey survey = SurveyGroup(metaservers);
+  Result<wire::GetStatusResponse> reply = AdminClient(metaservers, kOptions).GetStatus();
+  std::string text;
+  if (json) {
+    nlohmann::json out = reply.ok() ? StatusJson(*reply) : nlohmann::json::object();
+    out["group"] = SurveyJson(survey);
+    text = out.dump(2) + "\n";
+  } else {
+    text = reply.ok() ? StatusText(*reply, SurveyText(survey)) : SurveyText(survey);
+  }
+  std::fputs(text.c_str(), stdout);
+  return ExitStatus(reply.status());
+}
+
+}  // namespace
 
 void AddStatusCommand(CLI::App& app, int* exit_status) {
   struct Arguments {
@@ -27,12 +51,7 @@ void AddStatusCommand(CLI::App& app, int* exit_status) {
       *exit_status = kExitUsage;
       return;
     }
-    Result<wire::GetStatusResponse> reply = AdminClient(*metaservers).GetStatus();
-    *exit_status = ExitStatus(reply.status());
-    if (!reply.ok()) return;
-    std::fputs(
-        arguments->json ? (StatusJson(*reply).dump(2) + "\n").c_str() : StatusText(*reply).c_str(),
-        stdout);
+    *exit_status = Show(*metaservers, arguments->json);
   });
 }
 

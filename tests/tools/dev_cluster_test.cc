@@ -7,40 +7,13 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 #include <set>
 
-#include "common/rpc/thrift_server.h"
-#include "tercet_thrift/AdminService.h"
+#include "tests/tools/fake_group.h"
+#include "tools/group_survey.h"
 
 namespace tercet {
 namespace {
-
-/// Says of every address it was told about that it is alive.
-class FakeAdmin final : public wire::AdminServiceIf {
- public:
-  void GetStatus(wire::GetStatusResponse& response, const wire::GetStatusRequest&) override {
-    std::lock_guard lock(mutex_);
-    for (const HostPort& address : alive_) {
-      wire::ServerStatus server;
-      server.host = address.host;
-      server.port = address.port;
-      server.alive = true;
-      server.last_heartbeat_ms = 0;
-      response.servers.push_back(server);
-    }
-  }
-  void GetFileInfo(wire::GetFileInfoResponse&, const wire::GetFileInfoRequest&) override {}
-
-  void SetAlive(std::vector<HostPort> addresses) {
-    std::lock_guard lock(mutex_);
-    alive_ = std::move(addresses);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<HostPort> alive_;  // guarded by mutex_
-};
 
 class DevClusterTest : public testing::Test {
  protected:
@@ -71,25 +44,38 @@ class DevClusterTest : public testing::Test {
     EXPECT_TRUE(cluster.ok()) << cluster.status().ToString();
     return std::move(*cluster);
   }
-  /// Up in the background of the fake admin service, which listens where meta1 would as soon as
-  /// that is known.
-  Status Up(DevCluster& cluster, int chunkservers) {
-    auto serve = [this, &cluster](const std::string&) { Serve(cluster); };
-    return cluster.Up({.chunkservers = chunkservers, .mounts = {}}, serve);
+  /// Up beside fake members that listen where the metaservers and witnesses would, as soon as that
+  /// is known.
+  Status Up(DevCluster& cluster, int chunkservers, int metaservers = 1, int witnesses = 0) {
+    auto serve = [this, &cluster](const std::string& line) {
+      lines_.push_back(line);
+      Serve(cluster);
+    };
+    return cluster.Up({.metaservers = metaservers,
+                       .witnesses = witnesses,
+                       .chunkservers = chunkservers,
+                       .mounts = {}},
+                      serve);
   }
   void Serve(DevCluster& cluster) {
-    std::vector<HostPort> addresses;
     for (const DevNode& node : cluster.nodes()) {
-      if (node.role == DevRole::kChunkserver) addresses.push_back(node.address);
+      if (!node.IsMember() || servers_.contains(node.name)) continue;
+      HostPort address = node.address;
+      servers_[node.name] = ServeFakeMember(group_, &address);
+      ASSERT_NE(servers_[node.name], nullptr);
     }
-    if (register_servers_) admin_->SetAlive(addresses);
-    if (server_ != nullptr) return;
-    auto processor = std::make_shared<wire::AdminServiceProcessor>(admin_);
-    ThriftServerOptions options;
-    options.listen = cluster.nodes().front().address;
-    auto server = ThriftServer::Start(options, {{"admin", processor}});
-    ASSERT_TRUE(server.ok()) << server.status().ToString();
-    server_ = std::move(*server);
+    std::lock_guard lock(group_->mutex);
+    if (group_->members.empty()) {
+      // meta1 makes the group.
+      FakeMember::MakeActive(group_.get(),
+                             FakeMember::Add(group_.get(), cluster.nodes().front().Where(), false));
+    }
+    group_->alive_servers.clear();
+    for (const DevNode& node : cluster.nodes()) {
+      if (node.role == DevRole::kChunkserver && register_servers_) {
+        group_->alive_servers.push_back(node.address);
+      }
+    }
   }
   static std::map<std::string, pid_t> Pids(const DevCluster& cluster) {
     std::map<std::string, pid_t> pids;
@@ -100,8 +86,9 @@ class DevClusterTest : public testing::Test {
 
   std::string root_;
   bool register_servers_ = true;
-  std::shared_ptr<FakeAdmin> admin_ = std::make_shared<FakeAdmin>();
-  std::unique_ptr<ThriftServer> server_;
+  std::vector<std::string> lines_;  // of progress
+  std::shared_ptr<FakeGroupState> group_ = std::make_shared<FakeGroupState>();
+  std::map<std::string, std::unique_ptr<ThriftServer>> servers_;
 };
 
 TEST_F(DevClusterTest, UpStartsAllAndAgainOnlyWhatStopped) {
@@ -202,6 +189,97 @@ TEST_F(DevClusterTest, ConfigurationsNameTheClustersAddressesAndFolders) {
   std::ifstream in(Folder() + "/chunk1/chunk1.toml");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), text);
   EXPECT_EQ(cluster->MetaAddresses(), meta.address.ToString());
+}
+
+TEST_F(DevClusterTest, MetaserversAndWitnessesBecomeOneGroupOnAddressesOfTheirOwn) {
+  auto cluster = Open();
+  Status up = Up(*cluster, 1, 2, 1);
+  ASSERT_TRUE(up.ok()) << up.ToString();
+  ASSERT_NE(cluster->Find("meta2"), nullptr);
+  EXPECT_EQ(cluster->Find("meta1")->address.host, "127.0.1.1");
+  EXPECT_EQ(cluster->Find("meta2")->address.host, "127.0.1.2");
+  EXPECT_EQ(cluster->Find("witness1")->address.host, "127.0.2.1");
+  EXPECT_EQ(cluster->Find("chunk1")->address.host, "127.0.0.1");
+  EXPECT_EQ(cluster->MetaAddresses(),
+            cluster->Find("meta1")->Where() + "," + cluster->Find("meta2")->Where());
+  {
+    std::lock_guard lock(group_->mutex);
+    ASSERT_EQ(group_->members.size(), 3u);
+    EXPECT_FALSE(group_->members[1].witness);
+    EXPECT_TRUE(group_->members[2].witness);
+    EXPECT_EQ(group_->additions, 2);
+  }
+  // A second time there is nothing to do.
+  ASSERT_TRUE(Up(*Open(), 1, 2, 1).ok());
+  std::lock_guard lock(group_->mutex);
+  EXPECT_EQ(group_->additions, 2);
+}
+
+TEST_F(DevClusterTest, OnlyTheFirstStartOfTheFirstMetaserverMakesACluster) {
+  auto cluster = Open();
+  ASSERT_TRUE(Up(*cluster, 1, 2).ok());
+  const auto text = [&](const std::string& name) {
+    std::ifstream in(Folder() + "/" + name + "/" + name + ".toml");
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_NE(text("meta1").find("join = false"), std::string::npos) << text("meta1");
+  EXPECT_NE(text("meta2").find("join = true"), std::string::npos) << text("meta2");
+  EXPECT_NE(text("meta2").find("bind = \"127.0.1.2\""), std::string::npos) << text("meta2");
+  ASSERT_TRUE(cluster->Signal("meta1", SIGKILL).ok());
+  ASSERT_TRUE(cluster->Start("meta1", Quiet).ok());
+  EXPECT_NE(text("meta1").find("join = true"), std::string::npos) << text("meta1");
+}
+
+TEST_F(DevClusterTest, AMemberThatLostItsFolderIsReportedWithAdvice) {
+  auto cluster = Open();
+  ASSERT_TRUE(Up(*cluster, 1, 2).ok());
+  // From now on it answers as one that waits to be added.
+  servers_.erase("meta2");
+  HostPort address = cluster->Find("meta2")->address;
+  servers_["meta2"] = ServeFakeMember(std::make_shared<FakeGroupState>(), &address);
+  const Status status = Up(*Open(), 1, 2);
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("tercet meta remove 2"), std::string::npos) << status.message();
+}
+
+TEST_F(DevClusterTest, AClusterOfOneMetaserverOnTheSharedAddressCanGrow) {
+  auto cluster = Open();
+  ASSERT_TRUE(Up(*cluster, 1).ok());
+  ASSERT_TRUE(cluster->Down(Quiet).ok());
+  // As an earlier version wrote it.
+  std::ifstream in(Folder() + "/cluster.json");
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  text.replace(text.find("127.0.1.1"), 9, "127.0.0.1");
+  text.replace(text.find("\"founded\": true,"), 16, "");
+  std::ofstream(Folder() + "/cluster.json") << text;
+  servers_.clear();
+  {
+    std::lock_guard lock(group_->mutex);
+    group_->members.clear();
+  }
+  auto again = Open();
+  const uint16_t port = again->Find("meta1")->address.port;
+  ASSERT_EQ(again->Find("meta1")->address.host, "127.0.0.1");
+  const Status up = Up(*again, 1, 2, 1);
+  ASSERT_TRUE(up.ok()) << up.ToString();
+  EXPECT_EQ(again->Find("meta1")->address.host, "127.0.1.1");
+  EXPECT_EQ(again->Find("meta1")->address.port, port);
+  EXPECT_EQ(group_->members.size(), 3u);
+}
+
+TEST_F(DevClusterTest, ChunkServersThatRunLearnOfNewMetaservers) {
+  auto cluster = Open();
+  ASSERT_TRUE(Up(*cluster, 2).ok());
+  const auto before = Pids(*cluster);
+  auto again = Open();
+  const Status up = Up(*again, 2, 2);
+  ASSERT_TRUE(up.ok()) << up.ToString();
+  const auto after = Pids(*again);
+  EXPECT_NE(after.at("chunk1"), before.at("chunk1"));
+  EXPECT_EQ(after.at("meta1"), before.at("meta1"));
+  std::ifstream in(Folder() + "/chunk1/chunk1.toml");
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  EXPECT_NE(text.find(again->Find("meta2")->Where()), std::string::npos) << text;
 }
 
 TEST_F(DevClusterTest, ADamagedClusterFileIsAnErrorNotANewCluster) {

@@ -105,7 +105,8 @@ TEST(ReportsTest, StatusCountsOnlyHealthyDisks) {
   EXPECT_EQ(json["servers"][0]["total_bytes"], 4096);
   EXPECT_EQ(json["servers"][0]["disks"].size(), 2u);
   EXPECT_EQ(json["blocks_by_replicas"][0]["blocks"], 12);
-  std::string text = StatusText(reply);
+  std::string text = StatusText(reply, "the group's table\n");
+  EXPECT_NE(text.find("the group's table"), std::string::npos) << text;
   EXPECT_NE(text.find("2 (1 failed)"), std::string::npos) << text;
   EXPECT_NE(text.find("3.0 KiB"), std::string::npos) << text;
 }
@@ -121,7 +122,8 @@ TEST(MetaAddressesTest, OptionBeforeEnvironmentAndNeitherIsAnError) {
 }
 
 TEST(AdminClientTest, AnUnreachableClusterNamesTheAddress) {
-  AdminClient client({{.host = "127.0.0.1", .port = 1}}, std::chrono::milliseconds(500));
+  AdminClient client({{.host = "127.0.0.1", .port = 1}},
+                     {.timeout = std::chrono::milliseconds(500)});
   auto reply = client.GetStatus();
   EXPECT_EQ(reply.code(), StatusCode::kUnavailable);
   EXPECT_NE(reply.status().message().find("127.0.0.1:1"), std::string::npos);

@@ -1,0 +1,33 @@
+// The parts of `tercet meta`.
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/rpc/host_port.h"
+#include "tools/group_survey.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tercet {
+
+/// What all of them take.
+struct MetaArguments {
+  std::string meta;
+  bool json = false;
+};
+/// Adds --meta and, when `json`, --json.
+void AddMetaOptions(CLI::App& command, MetaArguments* arguments, bool json);
+
+/// The member that the user named, by id, HOST:PORT or its name in the development cluster of the
+/// working folder.
+Result<int32_t> NamedMember(const GroupSurvey& survey, const std::string& text);
+
+void AddMetaList(CLI::App& meta, int* exit_status);
+void AddMetaMembers(CLI::App& meta, int* exit_status);
+void AddMetaSwitchover(CLI::App& meta, int* exit_status);
+void AddMetaBackup(CLI::App& meta, int* exit_status);
+
+}  // namespace tercet
