@@ -78,6 +78,8 @@ std::optional<Membership> MemberDriver::NextMembership(int64_t now_ns) const {
     if (member == nullptr || member->voter || !Heard(peer, now_ns) || peer.amnesia) continue;
     if (peer.lacks_state && member->kind == MemberKind::kMetaserver) continue;
     if (peer.match_index.value() + kCaughtUpRecords < core_->last_index().value()) continue;
+    // Few records may be behind, and yet not be there any more: it has to fetch the namespace.
+    if (peer.match_index.Next() < core_->first_index()) continue;
     LOG_INFO("{} has caught up and votes from now on", Name(*member));
     Edit(&next, member->id).voter = true;
     return next;
