@@ -177,6 +177,11 @@ TEST_F(GroupReplicationTest, AFailedSyncOfTheActiveLeavesTheGroupToTheOthers) {
   auto records = CommitMany(10, "r");
   TestNode& old = AwaitActive();
   old.disk.FailPathsUnder("/");
+  const Epoch epoch = old.member->state().epoch;
+  const Result<JournalIndex> index = old.member->Append(epoch, "not on this disk");
+  if (index.ok()) {
+    EXPECT_EQ(old.member->WaitApplied(epoch, *index).code(), StatusCode::kNotActive);
+  }
   TestNode& next = AwaitActive(&old);
   EXPECT_FALSE(old.member->failure().ok());
   ExpectHas(next, records);

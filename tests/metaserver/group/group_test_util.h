@@ -340,12 +340,12 @@ class GroupTest : public testing::Test {
     return *nodes_.front();
   }
 
-  /// Who serves under the highest epoch; null when nobody does.
-  TestNode* FindActive() {
+  /// Who serves under the highest epoch, `except` aside; null when nobody does.
+  TestNode* FindActive(const TestNode* except = nullptr) {
     TestNode* best = nullptr;
     Epoch best_epoch;
     for (auto& node : nodes_) {
-      if (node->member == nullptr) continue;
+      if (node->member == nullptr || node.get() == except) continue;
       const GroupStatus status = node->member->status();
       if (status.active && status.epoch > best_epoch) {
         best = node.get();
@@ -357,8 +357,8 @@ class GroupTest : public testing::Test {
   TestNode& AwaitActive(TestNode* other_than = nullptr) {
     TestNode* active = nullptr;
     EXPECT_TRUE(WaitUntil([&] {
-      active = FindActive();
-      return active != nullptr && active != other_than;
+      active = FindActive(other_than);
+      return active != nullptr;
     })) << "nobody becomes active";
     return active != nullptr ? *active : *nodes_.front();
   }
