@@ -62,7 +62,6 @@ struct MetaserverGroup::Watch {
   ActiveProber prober;
   bool searching = false;
   bool suspicious = false;
-  bool slow = false;  // the suspect active has answered
   size_t active = 0;
   int round = 0;
   Clock::time_point began;  // of the search or the suspicion
@@ -357,7 +356,6 @@ bool MetaserverGroup::LookAround(Watch* watch) {
   }
   if (searching != watch->searching || suspicious != watch->suspicious) {
     watch->round = 0;
-    watch->slow = false;
     watch->began = now;
     watch->next_round = now;
   }
@@ -373,9 +371,7 @@ void MetaserverGroup::AskAll(Watch* watch) {
   const Clock::time_point now = Clock::now();
   for (size_t i = 0; i < watch->prober.member_count(); ++i) watch->prober.Ask(i);
   milliseconds interval = SearchInterval(watch->round++, now - watch->began);
-  if (!watch->searching) {
-    interval = std::max(interval, watch->slow ? kSlowInterval : kSuspectInterval);
-  }
+  if (!watch->searching) interval = std::max(interval, kSuspectInterval);
   watch->next_round = now + WithJitter(interval);
 }
 
@@ -397,16 +393,17 @@ void MetaserverGroup::Learn(Watch* watch, const ActiveProber::Answer& answer) {
       return;
     }
     if (!searching_ && answer.member == active_) {
-      watch->slow = true;
+      watch->next_round = std::max(watch->next_round, Clock::now() + kSlowInterval);
       RaiseFenceLocked(info.epoch, active_);
       return;
     }
     if (!searching_ && info.epoch <= active_epoch_) return;
     left_another = answer.member != active_;
-    if (left_another && watch->suspicious) {
-      LOG_WARN("the metaserver at {} does not answer; the one at {} serves under epoch {}",
-               pools_[active_]->peer().ToString(), pools_[answer.member]->peer().ToString(),
-               info.epoch);
+    if (left_another) {
+      LOG_INFO("calls go to the metaserver at {}, active under epoch {}; the one at {} {}",
+               pools_[answer.member]->peer().ToString(), info.epoch,
+               pools_[active_]->peer().ToString(),
+               searching_ ? "does not serve" : "does not answer");
     }
     SetRouteLocked(answer.member, info.epoch);
     RaiseFenceLocked(info.epoch, answer.member);

@@ -22,6 +22,8 @@ ShellResult Shell(const std::string& command, int timeout_seconds = 120);
 
 struct ClusterOptions {
   int chunkservers = 3;
+  int metaservers = 1;
+  int witnesses = 0;
 };
 
 /// Lives in a folder of its own, which is removed with it. Not thread-safe.
