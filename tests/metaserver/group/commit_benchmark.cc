@@ -1,4 +1,5 @@
-// Commits per second of a single voter over the state database, on a real disk. Not part of ctest:
+// Commits per second of a group of one member over the state database, on a real disk. Not part of
+// ctest:
 //   build/release/tests/commit_benchmark [FOLDER] [SECONDS]
 #include <algorithm>
 #include <chrono>
@@ -8,9 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "common/env/clock.h"
 #include "common/env/posix_disk.h"
 #include "common/env/random.h"
-#include "metaserver/journal/single_voter.h"
+#include "metaserver/group/group_member.h"
 #include "metaserver/namespace/database.h"
 
 namespace tercet {
@@ -32,7 +34,7 @@ WriteSet SomeWriteSet(uint64_t number) {
 }
 
 struct Run {
-  SingleVoter& voter;
+  GroupMember& member;
   Database& database;
   Epoch epoch;
   std::mutex proposer;
@@ -48,7 +50,7 @@ void Client(Run& run, SteadyClock::time_point end) {
     {
       std::lock_guard lock(run.proposer);
       WriteSet set = SomeWriteSet(++run.number);
-      Result<JournalIndex> appended = run.voter.Append(run.epoch, set.Encode());
+      Result<JournalIndex> appended = run.member.Append(run.epoch, set.Encode());
       if (!appended.ok()) {
         std::fprintf(stderr, "%s\n", appended.status().ToString().c_str());
         std::exit(1);
@@ -56,7 +58,7 @@ void Client(Run& run, SteadyClock::time_point end) {
       index = *appended;
       run.database.AddProposed(index, set);
     }
-    if (Status status = run.voter.WaitApplied(index); !status.ok()) {
+    if (Status status = run.member.WaitApplied(index); !status.ok()) {
       std::fprintf(stderr, "%s\n", status.ToString().c_str());
       std::exit(1);
     }
@@ -67,6 +69,21 @@ void Client(Run& run, SteadyClock::time_point end) {
   run.latencies_us.insert(run.latencies_us.end(), latencies.begin(), latencies.end());
 }
 
+class NoRole final : public ActiveRole {
+ public:
+  Status BecomeActive(Epoch) override { return Status::Ok(); }
+  void BecomeStandby() override {}
+};
+
+MemberState OnlyMember() {
+  MemberState state;
+  state.group_id = 1;
+  state.self = MemberId(1);
+  state.base_membership.members = {{MemberId(1), MemberKind::kMetaserver, true, "127.0.0.1:1"}};
+  state.base_membership.next_id = MemberId(2);
+  return state;
+}
+
 Status Measure(const std::string& folder, int threads, double seconds) {
   DatabaseOptions database_options;
   database_options.path = folder + "/state";
@@ -75,11 +92,25 @@ Status Measure(const std::string& folder, int threads, double seconds) {
   journal_options.folder = folder + "/journal";
   ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal,
                    Journal::Open(RealDisk(), SystemRandom(), journal_options));
-  SingleVoterOptions options;
+  GroupMemberOptions options;
+  options.member_state_path = journal_options.folder + "/member";
+  options.address = "127.0.0.1:1";
   options.epoch_payload = WriteSet{"epoch", {}}.Encode();
-  ASSIGN_OR_RETURN(std::unique_ptr<SingleVoter> voter,
-                   SingleVoter::Start(options, std::move(journal), *database, RealDisk()));
-  Run run{*voter, *database, voter->state().epoch, {}, 0, {}};
+  Result<MemberState> state = LoadMemberState(RealDisk(), options.member_state_path);
+  if (state.code() == StatusCode::kNotFound) {
+    state = OnlyMember();
+    RETURN_IF_ERROR(SaveMemberState(RealDisk(), options.member_state_path, *state));
+  }
+  RETURN_IF_ERROR(state.status());
+  NoRole role;
+  ASSIGN_OR_RETURN(std::unique_ptr<GroupMember> member,
+                   GroupMember::Start(options, std::move(journal), *state, database.get(), &role,
+                                      RealDisk(), RealClock(), SystemRandom()));
+  member->AwaitActive(std::chrono::seconds(10));
+  if (!member->state().active) {
+    return Status(StatusCode::kNotActive, "the only member did not become active");
+  }
+  Run run{*member, *database, member->state().epoch, {}, 0, {}};
   const auto start = SteadyClock::now();
   const auto end = start + std::chrono::duration_cast<SteadyClock::duration>(
                                std::chrono::duration<double>(seconds));
@@ -87,7 +118,7 @@ Status Measure(const std::string& folder, int threads, double seconds) {
   for (int i = 0; i < threads; ++i) clients.emplace_back([&] { Client(run, end); });
   for (std::thread& client : clients) client.join();
   const double took = std::chrono::duration<double>(SteadyClock::now() - start).count();
-  const SingleVoterCounters counters = voter->counters();
+  const GroupMemberCounters counters = member->counters();
   std::vector<double>& latencies = run.latencies_us;
   std::sort(latencies.begin(), latencies.end());
   auto percentile = [&](double p) {
@@ -102,6 +133,7 @@ Status Measure(const std::string& folder, int threads, double seconds) {
       static_cast<double>(counters.apply_nanos) / 1e3 / static_cast<double>(counters.applies),
       static_cast<unsigned long long>(counters.checkpoints));
   std::fflush(stdout);
+  member->Stop();
   return Status::Ok();
 }
 
