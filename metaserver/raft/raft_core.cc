@@ -35,7 +35,8 @@ RaftCore::Impl::Impl(RaftOptions options, MemberId self, HardState hard_state, L
       start_ns(now_ns),
       hard(hard_state),
       log(std::move(log)),
-      now_ns(now_ns) {
+      now_ns(now_ns),
+      last_tick_ns(now_ns) {
   durable = this->log.last();
   this->applied = std::min(applied, durable);
   // What was released or applied had been committed.
@@ -52,6 +53,7 @@ void RaftCore::Impl::Advance(int64_t now) { now_ns = std::max(now_ns, now); }
 
 void RaftCore::Impl::Tick() {
   if (failed) return;
+  NoteStall();
   if (role == RaftRole::kLeader) {
     TickLeader();
     return;
@@ -59,7 +61,17 @@ void RaftCore::Impl::Tick() {
   if (leader != MemberId() && heard_ns && now_ns - *heard_ns > options.election_timeout_ns) {
     leader = MemberId();
   }
-  if (now_ns >= election_deadline_ns) Campaign();
+  if (now_ns < election_deadline_ns) return;
+  if (now_ns < grace_until_ns && log.membership().quorum() > 1) return;
+  Campaign();
+}
+
+void RaftCore::Impl::NoteStall() {
+  const int64_t grace_ns = 2 * options.heartbeat_interval_ns;
+  // Not again and again: on a machine that is always late somebody must be elected all the same.
+  const bool again = now_ns - grace_until_ns < options.election_timeout_ns;
+  if (now_ns - last_tick_ns > grace_ns && !again) grace_until_ns = now_ns + grace_ns;
+  last_tick_ns = now_ns;
 }
 
 void RaftCore::Impl::Receive(RaftMessage message) {

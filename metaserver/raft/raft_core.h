@@ -137,7 +137,9 @@ class RaftCore {
 
   // Inputs. Each may leave effects behind: TakeEffects.
 
-  /// To be called at least every heartbeat_interval / 2.
+  /// To be called at least every heartbeat_interval / 2. When a call comes later than two intervals
+  /// after the one before, the process stood still: the others get two intervals to be heard before
+  /// their silence counts.
   void Tick(int64_t now_ns);
   /// Messages for others, of unknown members and of earlier epochs are dropped or answered as Raft
   /// says; nothing in a message is trusted to be well-formed beyond what it can be checked for.

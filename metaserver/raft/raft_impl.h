@@ -23,6 +23,9 @@ struct RaftCore::Impl {
   // Time and roles: raft_core.cc.
   void Advance(int64_t now_ns);
   void Tick();
+  /// When this process, or its whole machine, stood still, silence says nothing about the others:
+  /// what they sent meanwhile waits to be read.
+  void NoteStall();
   void Receive(RaftMessage message);
   void Send(MemberId to, Epoch epoch, decltype(RaftMessage::body) body);
   void Fail(std::string reason);
@@ -117,6 +120,8 @@ struct RaftCore::Impl {
 
   // This member.
   int64_t now_ns;
+  int64_t last_tick_ns;
+  int64_t grace_until_ns = 0;  // after a stall: nobody is given up before
   std::optional<int64_t> wall_offset_ns;
   RaftRole role = RaftRole::kFollower;
   bool lacks_state = false;

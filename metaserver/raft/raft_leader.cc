@@ -156,7 +156,7 @@ bool RaftCore::Impl::may_serve() const {
 }
 
 void RaftCore::Impl::TickLeader() {
-  if (!HeardOfQuorum()) {
+  if (now_ns >= grace_until_ns && !HeardOfQuorum()) {
     Resign();
   } else if (!transfer_target) {
     HandOverIfReluctant();

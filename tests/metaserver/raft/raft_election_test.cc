@@ -175,8 +175,7 @@ TEST(RaftElectionTest, AMemberThatHearsTheOthersButNotTheLeaderDisturbsNobody) {
 TEST(RaftElectionTest, OneVotersAnswersCountOnce) {
   TestGroup group(VotersOnly(5));
   group.filter = [](const RaftMessage& m) { return m.from == MemberId(1); };
-  group.now += 2 * group.options.election_timeout_ns;
-  group.Tick(1);
+  group.Wait(1, 2 * group.options.election_timeout_ns);
   ASSERT_EQ(group.core(1).role(), RaftRole::kPreCandidate);
   const VoteResponse pre{.granted = true, .pre_vote = true};
   for (int i = 0; i < 5; ++i) group.Deliver(group.Message(2, 1, 1, pre));
@@ -197,8 +196,7 @@ TEST(RaftElectionTest, VotesForAnEarlierEpochDoNotCount) {
   TestGroup group(VotersOnly(3));
   group.filter = [](const RaftMessage& m) { return m.from == MemberId(1); };
   const auto stand = [&] {
-    group.now += 2 * group.options.election_timeout_ns;
-    group.Tick(1);
+    group.Wait(1, 2 * group.options.election_timeout_ns);
     group.Deliver(group.Message(2, 1, group.core(1).epoch().value() + 1,
                                 VoteResponse{.granted = true, .pre_vote = true}));
   };
@@ -216,12 +214,10 @@ TEST(RaftElectionTest, VotesForAnEarlierEpochDoNotCount) {
 TEST(RaftElectionTest, AVoteThatComesAfterTheCandidateGaveUpDoesNotCount) {
   TestGroup group(VotersOnly(3));
   group.filter = [](const RaftMessage& m) { return m.from == MemberId(1); };
-  group.now += 2 * group.options.election_timeout_ns;
-  group.Tick(1);
+  group.Wait(1, 2 * group.options.election_timeout_ns);
   group.Deliver(group.Message(2, 1, 1, VoteResponse{.granted = true, .pre_vote = true}));
   ASSERT_EQ(group.core(1).role(), RaftRole::kCandidate);
-  group.now += group.options.election_timeout_ns;
-  group.Tick(1);
+  group.Wait(1, group.options.election_timeout_ns);
   ASSERT_EQ(group.core(1).role(), RaftRole::kPreCandidate);
   group.Deliver(group.Message(2, 1, 1, VoteResponse{.granted = true}));
   EXPECT_FALSE(group.core(1).is_leader());
@@ -230,24 +226,33 @@ TEST(RaftElectionTest, AVoteThatComesAfterTheCandidateGaveUpDoesNotCount) {
 TEST(RaftElectionTest, PreVotesOfLongAgoDoNotAddUp) {
   TestGroup group(VotersOnly(5));
   group.filter = [](const RaftMessage& m) { return m.from == MemberId(1); };
-  group.now += 2 * group.options.election_timeout_ns;
-  group.Tick(1);
+  group.Wait(1, 2 * group.options.election_timeout_ns);
   const VoteResponse pre{.granted = true, .pre_vote = true};
   group.Deliver(group.Message(2, 1, 1, pre));
-  group.now += 2 * group.options.election_timeout_ns;
-  group.Tick(1);
+  group.Wait(1, 2 * group.options.election_timeout_ns);
   group.Deliver(group.Message(3, 1, 1, pre));
   EXPECT_EQ(group.core(1).role(), RaftRole::kPreCandidate);
 }
 
 TEST(RaftElectionTest, ASplitVoteIsSettledByAnotherRound) {
   TestGroup group(VotersOnly(4));
-  group.now += group.options.election_timeout_ns * 2;
+  group.filter = [](const RaftMessage&) { return false; };
+  group.Wait(1, 2 * group.options.election_timeout_ns);
+  group.Wait(2, 2 * group.options.election_timeout_ns);
+  group.Wait(1, 200 * kMs);
   // Two candidates of the same epoch with two votes each.
-  group.Tick(1);
-  group.Tick(2);
-  group.DeliverAll();
-  ASSERT_EQ(group.core(1).epoch(), Epoch(1));
+  for (uint32_t candidate : {1, 2}) {
+    for (uint32_t voter : {3, 4}) {
+      group.Deliver(group.Message(voter, candidate, 1, VoteResponse{true, /*pre_vote=*/true}));
+    }
+    ASSERT_EQ(group.core(candidate).role(), RaftRole::kCandidate);
+    group.filter = nullptr;
+    group.Deliver(group.Message(candidate, candidate + 2, 1, Ask(0, 0)));
+    group.DeliverAll();
+    ASSERT_EQ(group.core(candidate).role(), RaftRole::kCandidate);
+    group.filter = [](const RaftMessage&) { return false; };
+  }
+  group.filter = nullptr;
   EXPECT_TRUE(group.RunUntil([&] { return group.Leader() != 0; }, 3000));
 }
 
@@ -282,6 +287,43 @@ TEST(RaftElectionTest, ALeaderWhoseAnswersAreLostResignsAndTheOthersElect) {
   EXPECT_TRUE(group.RunUntil([&] { return group.Leader() > 1; }, 3000));
 }
 
+TEST(RaftElectionTest, AfterAStandstillOfAllMembersTheLeaderStays) {
+  TestGroup group(VotersOnly(3));
+  group.MakeLeader(1);
+  const Epoch epoch = group.core(1).epoch();
+  for (int i = 0; i < 5; ++i) {
+    group.now += 3'000 * kMs;  // the machine slept
+    EXPECT_LT(group.core(1).lease_until_ns(), group.now);
+    group.Run(500);
+    EXPECT_EQ(group.Leader(), 1u);
+    EXPECT_EQ(group.core(1).epoch(), epoch);
+    EXPECT_GT(group.core(1).lease_until_ns(), group.now);
+  }
+}
+
+TEST(RaftElectionTest, MembersThatAreAlwaysLateElectAllTheSame) {
+  TestGroup group(VotersOnly(3));
+  for (int i = 0; i < 20; ++i) {
+    group.now += 150 * kMs;
+    for (uint32_t id : {1, 2, 3}) {
+      group.Tick(id);
+      group.DeliverAll();
+    }
+  }
+  EXPECT_NE(group.Leader(), 0u);
+}
+
+TEST(RaftElectionTest, ALeaderThatStoodStillAloneFindsThatItIsNoLonger) {
+  TestGroup group(VotersOnly(3));
+  group.MakeLeader(1);
+  group.Isolate(1);
+  ASSERT_TRUE(group.RunUntil([&] { return group.Leader() > 1; }));
+  group.Heal();
+  group.now += 3'000 * kMs;
+  group.Run(200);
+  EXPECT_FALSE(group.core(1).is_leader());
+}
+
 TEST(RaftElectionTest, AnAnswerOfALaterEpochEndsLeadership) {
   TestGroup group(VotersOnly(3));
   group.MakeLeader(1);
@@ -292,11 +334,9 @@ TEST(RaftElectionTest, AnAnswerOfALaterEpochEndsLeadership) {
 
 TEST(RaftElectionTest, AWitnessWaitsTwiceAsLong) {
   TestGroup group(WithKind(VotersOnly(3), 3, MemberKind::kWitness));
-  group.now += 2 * group.options.election_timeout_ns - 1;
-  group.Tick(3);
+  group.Wait(3, 2 * group.options.election_timeout_ns - 1);
   EXPECT_EQ(group.core(3).role(), RaftRole::kFollower);
-  group.now += group.options.election_timeout_ns / 4 + 1;
-  group.Tick(3);
+  group.Wait(3, group.options.election_timeout_ns / 4 + 1);
   EXPECT_EQ(group.core(3).role(), RaftRole::kPreCandidate);
 }
 
@@ -371,9 +411,8 @@ TEST(RaftElectionTest, AVoterThatIsBehindDoesNotCallANewMemberRemoved) {
 TEST(RaftElectionTest, WhoDoesNotVoteDoesNotCampaign) {
   TestGroup group(With(VotersOnly(1), 2, /*voter=*/false));
   group.Add(MemberId(9));
-  group.now += 10'000 * kMs;
-  group.Tick(2);
-  group.Tick(9);
+  group.Wait(2, 5'000 * kMs);
+  group.Wait(9, 5'000 * kMs);
   EXPECT_EQ(group.core(2).role(), RaftRole::kFollower);
   EXPECT_EQ(group.core(9).role(), RaftRole::kFollower);
 }

@@ -219,6 +219,14 @@ class TestGroup {
     Drive(member);
   }
 
+  /// Time passes for one member alone.
+  void Wait(uint32_t id, int64_t nanos) {
+    for (const int64_t end = now + nanos; now < end;) {
+      now = std::min(end, now + 20 * kMs);
+      Tick(id);
+    }
+  }
+
   /// Time passes, in steps of 5 ms.
   void Run(int64_t milliseconds) {
     for (int64_t end = now + milliseconds * kMs; now < end;) {
