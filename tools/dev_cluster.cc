@@ -390,6 +390,7 @@ Status DevCluster::Purge() {
   }
   nodes_.clear();
   founded_ = false;
+  std::filesystem::remove(directory_ + "/drills.jsonl", error);  // of drills; may not be there
   RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/cluster.json"));
   RETURN_IF_ERROR(RealDisk().Remove(directory_ + "/lock"));
   ::rmdir(directory_.c_str());  // stays when there is anything else in it

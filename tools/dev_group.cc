@@ -30,6 +30,7 @@ constexpr seconds kAddWithin{30};
 constexpr seconds kStandstill{60};
 constexpr milliseconds kPollInterval{50};
 constexpr seconds kStopWithin{30};
+constexpr size_t kMaxConfigBytes = 1 << 20;
 
 /// What a member that is being caught up has done so far: changes as long as it gets on.
 std::string ProgressOf(const GroupSurvey& survey) {
@@ -166,6 +167,9 @@ Status DevCluster::RefreshMetaLists(const Progress& progress) {
     const std::optional<ProcessId> id = ProcessOf(node);
     if (!id || node.IsMember()) continue;
     if (node.role == DevRole::kChunkserver) {
+      const std::string path = Folder(node) + "/" + node.name + ".toml";
+      auto started_with = ReadWholeFile(RealDisk(), path, kMaxConfigBytes);
+      if (started_with.ok() && *started_with == ConfigFor(node)) continue;
       progress("restarting " + node.name + ", so that it knows all metaservers");
       // One at a time: two replicas of everything stay there.
       RETURN_IF_ERROR(SendSignal(*id, SIGTERM));

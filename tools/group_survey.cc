@@ -133,6 +133,8 @@ SurveyedMember MemberLine(const wire::GroupMember& row, const wire::GetGroupStat
   } else {
     Fill(row, &member);
     member.role = "unreachable";
+    // Who answered has never heard of it: it does not know how far it is.
+    if (row.last_contact_ms < 0) member.journal_index = member.applied_index = -1;
   }
   if (own == nullptr && other != nullptr) {
     used->insert(other);

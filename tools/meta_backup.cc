@@ -164,6 +164,16 @@ int Restore(const Arguments& arguments) {
   return kExitOk;
 }
 
+/// Whoever reads (head, less) may have had enough: nothing to complain about.
+int DumpStatus(const Status& status) {
+  return status.code() == StatusCode::kCancelled ? kExitOk : ExitStatus(status);
+}
+
+Status WriteFailure() {
+  if (errno == EPIPE) return Status(StatusCode::kCancelled, "the reader has gone");
+  return StatusFromErrno(errno, "write to standard output");
+}
+
 /// `next` gives the rows piece by piece, empty at the end.
 template <typename Next>
 Status DumpAll(uint64_t expected, Next&& next) {
@@ -175,17 +185,16 @@ Status DumpAll(uint64_t expected, Next&& next) {
       const std::string line = DumpStateRow(key, value) + "\n";
       progress.Advance();
       if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size()) return Status::Ok();
-      return StatusFromErrno(errno, "write to standard output");
+      return WriteFailure();
     }));
   }
-  if (std::fflush(stdout) == 0) return Status::Ok();
-  return StatusFromErrno(errno, "write to standard output");
+  return std::fflush(stdout) == 0 ? Status::Ok() : WriteFailure();
 }
 
 int DumpFile(const Arguments& arguments) {
   auto reader = BackupReader::Open(RealDisk(), Absolute(arguments.file));
   if (!reader.ok()) return ExitStatus(reader.status());
-  return ExitStatus(DumpAll(0, [&]() -> Result<std::string> {
+  return DumpStatus(DumpAll(0, [&]() -> Result<std::string> {
     ASSIGN_OR_RETURN(const std::string_view rows, (*reader)->Next());
     return std::string(rows);
   }));
@@ -202,7 +211,7 @@ int Dump(const Arguments& arguments) {
   auto stream = OpenStream(arguments, *metaservers);
   if (!stream.ok()) return ExitStatus(stream.status());
   const int64_t expected = std::max<int64_t>((*stream)->snapshot().row_count, 0);
-  return ExitStatus(DumpAll(static_cast<uint64_t>(expected), [&] { return (*stream)->Next(); }));
+  return DumpStatus(DumpAll(static_cast<uint64_t>(expected), [&] { return (*stream)->Next(); }));
 }
 
 void AddFrom(CLI::App& command, Arguments* arguments) {

@@ -280,6 +280,9 @@ TEST_F(DevClusterTest, ChunkServersThatRunLearnOfNewMetaservers) {
   std::ifstream in(Folder() + "/chunk1/chunk1.toml");
   const std::string text(std::istreambuf_iterator<char>(in), {});
   EXPECT_NE(text.find(again->Find("meta2")->Where()), std::string::npos) << text;
+  // A witness is nothing to them.
+  ASSERT_TRUE(Up(*Open(), 2, 2, 1).ok());
+  EXPECT_EQ(Pids(*again).at("chunk1"), after.at("chunk1"));
 }
 
 TEST_F(DevClusterTest, ADamagedClusterFileIsAnErrorNotANewCluster) {

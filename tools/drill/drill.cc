@@ -24,6 +24,7 @@ constexpr std::chrono::seconds kTakeOverWithin{30};
 constexpr std::chrono::seconds kGoOnWithin{60};
 constexpr std::chrono::seconds kWholeWithin{120};
 constexpr milliseconds kStatusTimeout{3'000};
+constexpr const char* kDirectoryPrefix = ".tercet-drill-";
 
 /// A drill under way. Not thread-safe.
 class Drill {
@@ -90,12 +91,18 @@ Status Drill::Prepare() {
   report_.note = fault_->note();
   report_.cluster_id = survey.cluster_id;
   report_.started_at_ns = RealClock().WallNanos();
-  load_directory_ = fmt::format(".tercet-drill-{}-{:08x}", ::getpid(),
+  load_directory_ = fmt::format("{}{}-{:08x}", kDirectoryPrefix, ::getpid(),
                                 static_cast<uint32_t>(SystemRandom().Next()));
   ASSIGN_OR_RETURN(load_, DrillLoad::Start({.metaservers = place_.metaservers,
                                             .directory = load_directory_,
                                             .threads = report_.options.threads,
                                             .with_data = report_.options.with_data}));
+  auto others = load_->OthersLike(kDirectoryPrefix);
+  if (others.ok()) {
+    for (const std::string& name : *others) {
+      progress_("/" + name + " is of another drill: remove it if that one was killed");
+    }
+  }
   std::vector<HostPort> pinned;
   for (const SurveyedMember& member : survey.members) {
     if (member.id == 0 || member.witness) continue;

@@ -295,6 +295,18 @@ Result<std::unique_ptr<DrillLoad>> DrillLoad::Start(const LoadOptions& options) 
 
 DrillLoad::~DrillLoad() { Stop(); }
 
+Result<std::vector<std::string>> DrillLoad::OthersLike(const std::string& prefix) const {
+  std::vector<std::string> names;
+  ASSIGN_OR_RETURN(const std::vector<DirectoryContent> entries,
+                   ListDirectory(*file_system_, file_system_->root()));
+  for (const DirectoryContent& entry : entries) {
+    if (entry.directory && entry.name.starts_with(prefix) && entry.name != options_.directory) {
+      names.push_back(entry.name);
+    }
+  }
+  return names;
+}
+
 void DrillLoad::Stop() {
   stopping_ = true;
   for (const auto& worker : workers_) {

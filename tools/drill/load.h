@@ -58,6 +58,8 @@ class DrillLoad {
   ~DrillLoad();
 
   InodeId directory() const { return directory_; }
+  /// Directories under the root whose names begin so, but for this load's own.
+  Result<std::vector<std::string>> OthersLike(const std::string& prefix) const;
   LoadCounts counts() const;
   std::vector<std::string> findings() const;
   void ForgetBefore(PauseLog::Clock::time_point time);

@@ -11,33 +11,6 @@ namespace {
 constexpr size_t kMaxFindings = 20;
 constexpr uint32_t kPermissionBits = 07777;
 
-struct Entry {
-  std::string name;
-  InodeId inode;
-  bool directory = false;
-};
-
-Result<std::vector<Entry>> List(FileSystem& file_system, InodeId directory) {
-  ASSIGN_OR_RETURN(const OpenDirectoryPtr handle, file_system.OpenDirectoryHandle(directory));
-  std::vector<Entry> entries;
-  // Each call visits what it likes; the end is a call that visits nothing.
-  uint64_t offset = 0;
-  for (bool more = true; more;) {
-    more = false;
-    RETURN_IF_ERROR(
-        file_system.ReadDirectory(handle, offset, false, [&](const DirectoryItem& item) {
-          more = true;
-          offset = item.next_offset;
-          if (item.name != "." && item.name != "..") {
-            entries.push_back(
-                {std::string(item.name), item.inode, item.type == wire::FileType::DIRECTORY});
-          }
-          return true;
-        }));
-  }
-  return entries;
-}
-
 void Report(LoadVerdict* verdict, const std::string& finding) {
   if (verdict->findings.size() < kMaxFindings) verdict->findings.push_back(finding);
 }
@@ -64,6 +37,27 @@ Result<std::string> CheckFile(FileSystem& file_system, const LedgerFile& file) {
 
 }  // namespace
 
+Result<std::vector<DirectoryContent>> ListDirectory(FileSystem& file_system, InodeId directory) {
+  ASSIGN_OR_RETURN(const OpenDirectoryPtr handle, file_system.OpenDirectoryHandle(directory));
+  std::vector<DirectoryContent> entries;
+  // Each call visits what it likes; the end is a call that visits nothing.
+  uint64_t offset = 0;
+  for (bool more = true; more;) {
+    more = false;
+    RETURN_IF_ERROR(
+        file_system.ReadDirectory(handle, offset, false, [&](const DirectoryItem& item) {
+          more = true;
+          offset = item.next_offset;
+          if (item.name != "." && item.name != "..") {
+            entries.push_back(
+                {std::string(item.name), item.inode, item.type == wire::FileType::DIRECTORY});
+          }
+          return true;
+        }));
+  }
+  return entries;
+}
+
 std::string DifferenceOf(const LedgerFile& file, const wire::Attributes& attributes) {
   const uint32_t mode = static_cast<uint32_t>(attributes.mode) & kPermissionBits;
   if (mode != file.mode) return fmt::format("mode {:o} where {:o} was set", mode, file.mode);
@@ -86,9 +80,10 @@ Result<std::string> ReadAll(FileSystem& file_system, InodeId inode, size_t max_b
 
 Status VerifyLedger(FileSystem& file_system, InodeId directory, const Ledger& ledger,
                     const std::string& prefix, LoadVerdict* verdict) {
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List(file_system, directory));
+  ASSIGN_OR_RETURN(const std::vector<DirectoryContent> entries,
+                   ListDirectory(file_system, directory));
   std::set<std::string> found;
-  for (const Entry& entry : entries) {
+  for (const DirectoryContent& entry : entries) {
     if (!found.insert(entry.name).second) {
       ++verdict->extra;
       Report(verdict, prefix + entry.name + " is listed twice");
@@ -131,8 +126,8 @@ Status RemoveTree(FileSystem& file_system, InodeId parent, const std::string& na
   if (found.code() == StatusCode::kNotFound) return Status::Ok();
   if (!found.ok()) return found.status();
   const InodeId inode(static_cast<uint64_t>(found->inode));
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, List(file_system, inode));
-  for (const Entry& entry : entries) {
+  ASSIGN_OR_RETURN(const std::vector<DirectoryContent> entries, ListDirectory(file_system, inode));
+  for (const DirectoryContent& entry : entries) {
     // The load makes two levels: this does not go deep.
     RETURN_IF_ERROR(entry.directory ? RemoveTree(file_system, inode, entry.name)
                                     : file_system.Unlink(inode, entry.name));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "fuse_client/core/file_system.h"
@@ -14,6 +15,14 @@ inline constexpr const char* kDrillXattr = "user.n";
 
 /// Empty when the attributes are as they must be, else what is not.
 std::string DifferenceOf(const LedgerFile& file, const wire::Attributes& attributes);
+
+struct DirectoryContent {
+  std::string name;
+  InodeId inode;
+  bool directory = false;
+};
+/// All entries but "." and "..".
+Result<std::vector<DirectoryContent>> ListDirectory(FileSystem& file_system, InodeId directory);
 
 /// At most `max_bytes` from the beginning.
 Result<std::string> ReadAll(FileSystem& file_system, InodeId inode, size_t max_bytes);
