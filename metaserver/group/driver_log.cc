@@ -168,9 +168,18 @@ void MemberDriver::SyncStep(Lock& lock) {
     counters_.max_batch_records =
         std::max(counters_.max_batch_records, durable_.value() - before.value());
   }
+  // Records that came after the decision what to send may have been in time for the sync.
+  if (durable_ > send_limit_) {
+    send_limit_ = durable_;
+    if (lead_epoch_ != Epoch()) MarkLinks();
+  }
   const Result<Epoch> epoch = core_->EpochAt(durable_);
   if (epoch.ok()) core_->LogDurable(durable_, *epoch, now_ns);
   tail_.Trim(durable_);
+  if (durable_ > send_limit_) {  // appended after the limit was set and synced all the same
+    send_limit_ = durable_;
+    if (lead_epoch_ != Epoch()) MarkLinks();
+  }
   Settle();
   FlushLinks(lock);
 }
