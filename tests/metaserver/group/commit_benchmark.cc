@@ -1,17 +1,19 @@
-// Commits per second of a group of one member over the state database, on a real disk. Not part of
-// ctest:
-//   build/release/tests/commit_benchmark [FOLDER] [SECONDS]
+// Commits per second of metadata groups of one and of three members over the state database, all
+// members on one real disk and in one process. Not part of ctest:
+//   build/release/tests/commit_benchmark [FOLDER] [SECONDS] [MEMBERS]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "common/env/clock.h"
 #include "common/env/posix_disk.h"
 #include "common/env/random.h"
+#include "common/rpc/thrift_server.h"
 #include "metaserver/group/group_member.h"
 #include "metaserver/namespace/database.h"
 
@@ -58,7 +60,7 @@ void Client(Run& run, SteadyClock::time_point end) {
       index = *appended;
       run.database.AddProposed(index, set);
     }
-    if (Status status = run.member.WaitApplied(index); !status.ok()) {
+    if (Status status = run.member.WaitApplied(run.epoch, index); !status.ok()) {
       std::fprintf(stderr, "%s\n", status.ToString().c_str());
       std::exit(1);
     }
@@ -75,42 +77,122 @@ class NoRole final : public ActiveRole {
   void BecomeStandby() override {}
 };
 
-MemberState OnlyMember() {
-  MemberState state;
-  state.group_id = 1;
-  state.self = MemberId(1);
-  state.base_membership.members = {{MemberId(1), MemberKind::kMetaserver, true, "127.0.0.1:1"}};
-  state.base_membership.next_id = MemberId(2);
-  return state;
+// Passes on to a member that starts after its server.
+class Door final : public wire::GroupServiceIf {
+ public:
+  void Open(std::shared_ptr<wire::GroupServiceIf> target) {
+    std::lock_guard lock(mutex_);
+    target_ = std::move(target);
+  }
+  void Hello(wire::HelloResponse& response, const wire::HelloRequest& request) override {
+    response.status.code = static_cast<int32_t>(StatusCode::kUnavailable);
+    if (auto target = Target()) target->Hello(response, request);
+  }
+  void Join(wire::JoinResponse& response, const wire::JoinRequest& request) override {
+    if (auto target = Target()) target->Join(response, request);
+  }
+  void Deliver(const wire::GroupMessage& message) override {
+    if (auto target = Target()) target->Deliver(message);
+  }
+
+ private:
+  std::shared_ptr<wire::GroupServiceIf> Target() {
+    std::lock_guard lock(mutex_);
+    return target_;
+  }
+  std::mutex mutex_;
+  std::shared_ptr<wire::GroupServiceIf> target_;
+};
+
+struct Machine {
+  std::string folder;
+  NoRole role;
+  std::shared_ptr<Door> door = std::make_shared<Door>();
+  std::unique_ptr<Database> database;
+  std::unique_ptr<ThriftServer> server;
+  std::unique_ptr<GroupMember> member;
+
+  ~Machine() {
+    if (member != nullptr) member->Stop(std::chrono::milliseconds(0));
+    member.reset();
+  }
+  Status Serve() {
+    ThriftServerOptions options;
+    options.listen = HostPort{"127.0.0.1", 0};
+    ASSIGN_OR_RETURN(
+        server, ThriftServer::Start(
+                    options, {{"group", std::make_shared<wire::GroupServiceProcessor>(door)}}));
+    return Status::Ok();
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(server->port()); }
+  Status Start(MemberId id, const Membership& membership) {
+    DatabaseOptions database_options;
+    database_options.path = folder + "/state";
+    ASSIGN_OR_RETURN(database, Database::Open(database_options));
+    JournalOptions journal_options;
+    journal_options.folder = folder + "/journal";
+    journal_options.identity.cluster_id = "BENCHMARKCLUSTER";
+    ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal,
+                     Journal::Open(RealDisk(), SystemRandom(), journal_options));
+    GroupMemberOptions options;
+    options.member_state_path = folder + "/journal/member";
+    options.address = address();
+    options.epoch_payload = WriteSet{"epoch", {}}.Encode();
+    MemberState state;
+    state.group_id = 1;
+    state.self = id;
+    state.base_membership = membership;
+    ASSIGN_OR_RETURN(member, GroupMember::Start(options, std::move(journal), state, database.get(),
+                                                &role, RealDisk(), RealClock(), SystemRandom()));
+    door->Open(member->Handler());
+    return Status::Ok();
+  }
+};
+
+void Report(const GroupMemberCounters& before, const GroupMemberCounters& after,
+            std::vector<double>& latencies, size_t members, int threads, double took) {
+  const auto records = static_cast<double>(after.records - before.records);
+  const auto syncs = static_cast<double>(after.syncs - before.syncs);
+  const auto applies = static_cast<double>(after.applies - before.applies);
+  std::sort(latencies.begin(), latencies.end());
+  auto percentile = [&](double p) {
+    return latencies[static_cast<size_t>(p * static_cast<double>(latencies.size() - 1))];
+  };
+  std::printf(
+      "%zu members %3d threads %8.0f records/s  p50 %5.0f us  p99 %6.0f us  max %7.0f us  %5.1f "
+      "records/sync  sync %4.0f us  apply %4.0f us  %.1f messages/sync\n",
+      members, threads, records / took, percentile(0.5), percentile(0.99), latencies.back(),
+      records / syncs, static_cast<double>(after.sync_nanos - before.sync_nanos) / 1e3 / syncs,
+      static_cast<double>(after.apply_nanos - before.apply_nanos) / 1e3 / applies,
+      static_cast<double>(after.messages_sent - before.messages_sent) / syncs);
+  std::fflush(stdout);
 }
 
-Status Measure(const std::string& folder, int threads, double seconds) {
-  DatabaseOptions database_options;
-  database_options.path = folder + "/state";
-  ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(database_options));
-  JournalOptions journal_options;
-  journal_options.folder = folder + "/journal";
-  ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal,
-                   Journal::Open(RealDisk(), SystemRandom(), journal_options));
-  GroupMemberOptions options;
-  options.member_state_path = journal_options.folder + "/member";
-  options.address = "127.0.0.1:1";
-  options.epoch_payload = WriteSet{"epoch", {}}.Encode();
-  Result<MemberState> state = LoadMemberState(RealDisk(), options.member_state_path);
-  if (state.code() == StatusCode::kNotFound) {
-    state = OnlyMember();
-    RETURN_IF_ERROR(SaveMemberState(RealDisk(), options.member_state_path, *state));
+Status Measure(const std::string& folder, int threads, double seconds, size_t members) {
+  std::vector<std::unique_ptr<Machine>> machines;
+  Membership membership;
+  for (size_t i = 0; i < members; ++i) {
+    auto& machine = machines.emplace_back(std::make_unique<Machine>());
+    machine->folder = folder + "/" + std::to_string(members) + "-" + std::to_string(threads) + "-" +
+                      std::to_string(i + 1);
+    std::filesystem::remove_all(machine->folder);
+    RETURN_IF_ERROR(machine->Serve());
+    membership.members.push_back(
+        {membership.next_id, MemberKind::kMetaserver, true, machine->address()});
+    membership.next_id = membership.next_id.Next();
   }
-  RETURN_IF_ERROR(state.status());
-  NoRole role;
-  ASSIGN_OR_RETURN(std::unique_ptr<GroupMember> member,
-                   GroupMember::Start(options, std::move(journal), *state, database.get(), &role,
-                                      RealDisk(), RealClock(), SystemRandom()));
-  member->AwaitActive(std::chrono::seconds(10));
-  if (!member->state().active) {
-    return Status(StatusCode::kNotActive, "the only member did not become active");
+  for (size_t i = 0; i < members; ++i) {
+    RETURN_IF_ERROR(machines[i]->Start(membership.members[i].id, membership));
   }
-  Run run{*member, *database, member->state().epoch, {}, 0, {}};
+  Machine* active = nullptr;
+  while (active == nullptr) {
+    for (auto& machine : machines) {
+      machine->member->AwaitActive(std::chrono::milliseconds(100));
+      if (machine->member->status().active) active = machine.get();
+    }
+  }
+  Run run{*active->member, *active->database, active->member->state().epoch, {}, 0, {}};
+  const GroupMemberCounters before = active->member->counters();
   const auto start = SteadyClock::now();
   const auto end = start + std::chrono::duration_cast<SteadyClock::duration>(
                                std::chrono::duration<double>(seconds));
@@ -118,22 +200,7 @@ Status Measure(const std::string& folder, int threads, double seconds) {
   for (int i = 0; i < threads; ++i) clients.emplace_back([&] { Client(run, end); });
   for (std::thread& client : clients) client.join();
   const double took = std::chrono::duration<double>(SteadyClock::now() - start).count();
-  const GroupMemberCounters counters = member->counters();
-  std::vector<double>& latencies = run.latencies_us;
-  std::sort(latencies.begin(), latencies.end());
-  auto percentile = [&](double p) {
-    return latencies[static_cast<size_t>(p * static_cast<double>(latencies.size() - 1))];
-  };
-  std::printf(
-      "%3d threads %9.0f records/s  p50 %6.0f us  p99 %6.0f us  max %7.0f us  %5.1f records/sync  "
-      "sync %4.0f us  apply %4.0f us  %llu checkpoints\n",
-      threads, static_cast<double>(counters.records) / took, percentile(0.5), percentile(0.99),
-      latencies.back(), static_cast<double>(counters.records) / static_cast<double>(counters.syncs),
-      static_cast<double>(counters.sync_nanos) / 1e3 / static_cast<double>(counters.syncs),
-      static_cast<double>(counters.apply_nanos) / 1e3 / static_cast<double>(counters.applies),
-      static_cast<unsigned long long>(counters.checkpoints));
-  std::fflush(stdout);
-  member->Stop();
+  Report(before, active->member->counters(), run.latencies_us, members, threads, took);
   return Status::Ok();
 }
 
@@ -143,10 +210,15 @@ Status Measure(const std::string& folder, int threads, double seconds) {
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : "/tmp/tercet-commit-benchmark";
   const double seconds = argc > 2 ? std::atof(argv[2]) : 5;
-  for (int threads : {1, 8, 64}) {
-    if (tercet::Status status = tercet::Measure(folder, threads, seconds); !status.ok()) {
-      std::fprintf(stderr, "%s\n", status.ToString().c_str());
-      return 1;
+  std::vector<size_t> groups = {1, 3};
+  if (argc > 3) groups = {static_cast<size_t>(std::atoi(argv[3]))};
+  for (size_t members : groups) {
+    for (int threads : {1, 8, 64}) {
+      if (tercet::Status status = tercet::Measure(folder, threads, seconds, members);
+          !status.ok()) {
+        std::fprintf(stderr, "%s\n", status.ToString().c_str());
+        return 1;
+      }
     }
   }
   return 0;

@@ -221,6 +221,31 @@ TEST_F(GroupReplicationTest, ActivationThatFailsLeavesTheRoleToAnother) {
   node(2).role.FailActivations(Status::Ok());
 }
 
+// Each record must find its way by itself: at the end of a round nothing comes behind it.
+TEST_F(GroupReplicationTest, TheLastRecordsOfManyThreadsAreNotLeftLying) {
+  FormAndStart({kMeta, kMeta, kMeta});
+  Commit("x");
+  for (int round = 0; round < 30 && !HasFailure(); ++round) {
+    TestNode& active = AwaitActive();
+    const Epoch epoch = active.member->state().epoch;
+    std::mutex proposer;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 10; ++i) {
+          Result<JournalIndex> index = [&] {
+            std::lock_guard lock(proposer);
+            return active.member->Append(epoch, "y");
+          }();
+          // A slow machine may have another active by now.
+          if (!index.ok() || !active.member->WaitApplied(epoch, *index).ok()) return;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
 TEST_F(GroupReplicationTest, ManyThreadsCommitWhileActivesComeAndGo) {
   FormAndStart({kMeta, kMeta, kMeta});
   AwaitActive();
