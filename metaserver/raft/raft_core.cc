@@ -11,6 +11,12 @@ namespace {
 // Epochs count elections: nobody ever gets there. Damage on the wire must not use them up.
 constexpr Epoch kMaxEpoch{uint64_t{1} << 60};
 
+/// A lease that outlives the voters' promises would be a stale read.
+RaftOptions Safe(RaftOptions options) {
+  options.lease_ns = std::min(options.lease_ns, options.election_timeout_ns / 4 * 3);
+  return options;
+}
+
 }  // namespace
 
 std::string_view RaftRoleName(RaftRole role) {
@@ -29,7 +35,7 @@ std::string_view RaftRoleName(RaftRole role) {
 
 RaftCore::Impl::Impl(RaftOptions options, MemberId self, HardState hard_state, LogSummary log,
                      JournalIndex applied, Random& random, int64_t now_ns)
-    : options(options),
+    : options(Safe(options)),
       self(self),
       random(random),
       start_ns(now_ns),

@@ -46,8 +46,8 @@ struct RaftOptions {
   /// A follower that hears nothing for this long, and up to a quarter more, wants an election.
   /// A witness waits twice as long, so that it leads only when no metaserver can.
   int64_t election_timeout_ns = 400'000'000;
-  /// Of a leader since the last round of heartbeats that a majority answered: below three quarters
-  /// of the election timeout.
+  /// Of a leader since the last round of heartbeats that a majority answered: at most three
+  /// quarters of the election timeout (more is taken for that).
   int64_t lease_ns = 300'000'000;
   /// A transfer that did not succeed by then is given up: the leader resigns (and may win again).
   int64_t transfer_timeout_ns = 1'000'000'000;

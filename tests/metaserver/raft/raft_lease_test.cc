@@ -150,6 +150,14 @@ TEST(RaftLeaseTest, HandingOverEndsItForGood) {
   EXPECT_TRUE(!group.core(1).is_leader() || group.core(1).epoch() > epoch);
 }
 
+TEST(RaftLeaseTest, ItNeverOutlivesThePromisesWhateverTheOptionsSay) {
+  TestGroup group(VotersOnly(3));
+  group.options.lease_ns = 10 * group.options.election_timeout_ns;
+  group.Start(1);
+  group.MakeLeader(1);
+  EXPECT_EQ(group.core(1).lease_until_ns(), group.now + group.options.election_timeout_ns / 4 * 3);
+}
+
 TEST(RaftLeaseTest, AWitnessMayNotServeThoughItLeads) {
   TestGroup group(WithKind(VotersOnly(1), 1, MemberKind::kWitness));
   group.MakeLeader(1);

@@ -268,13 +268,13 @@ void RunSchedules(const Membership& membership, uint64_t first_seed, uint64_t co
   EXPECT_GT(committed, count * 20) << "the schedules do not let anything happen";
 }
 
-TEST(RaftNetworkTest, ThreeMembersKeepRaftsPromises) { RunSchedules(VotersOnly(3), 1, 60); }
+TEST(RaftNetworkTest, ThreeMembersKeepRaftsPromises) { RunSchedules(VotersOnly(3), 1, 40); }
 
 TEST(RaftNetworkTest, TwoMembersAndAWitnessKeepRaftsPromises) {
-  RunSchedules(WithKind(VotersOnly(3), 3, MemberKind::kWitness), 1001, 60);
+  RunSchedules(WithKind(VotersOnly(3), 3, MemberKind::kWitness), 1001, 40);
 }
 
-TEST(RaftNetworkTest, FiveMembersKeepRaftsPromises) { RunSchedules(VotersOnly(5), 2001, 40); }
+TEST(RaftNetworkTest, FiveMembersKeepRaftsPromises) { RunSchedules(VotersOnly(5), 2001, 25); }
 
 TEST(RaftNetworkTest, TheSameSeedGivesTheSameHistory) {
   Schedule once(5, VotersOnly(3));
