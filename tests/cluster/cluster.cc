@@ -73,10 +73,11 @@ Cluster::~Cluster() {
 }
 
 bool Cluster::Up() {
-  const ShellResult result = Shell(
-      Binary("tercet") + " dev up --dir " + directory_ + " --mount " + mount_ + " --chunkservers " +
-      std::to_string(options_.chunkservers) + " --metaservers " +
-      std::to_string(options_.metaservers) + " --witnesses " + std::to_string(options_.witnesses));
+  const ShellResult result =
+      Shell(Binary("tercet") + " dev up --dir " + directory_ + " --mount " + mount_ +
+            " --chunkservers " + std::to_string(options_.chunkservers) + " --metaservers " +
+            std::to_string(options_.metaservers) + " --witnesses " +
+            std::to_string(options_.witnesses) + (options_.data_images ? " --data-images" : ""));
   if (!result.ok()) fprintf(stderr, "dev up: %d\n%s\n", result.status, result.output.c_str());
   return result.ok();
 }

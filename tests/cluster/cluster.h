@@ -24,6 +24,7 @@ struct ClusterOptions {
   int chunkservers = 3;
   int metaservers = 1;
   int witnesses = 0;
+  bool data_images = false;  // of metaservers and witnesses
 };
 
 /// Lives in a folder of its own, which is removed with it. Not thread-safe.
