@@ -120,7 +120,8 @@ class Journal {
   Status PrepareSpare();
   bool has_spare() const;
   /// Gives up the segments that hold only records below `index`. May be called with any index; only
-  /// durable records go, and the newest segment stays.
+  /// durable records go, and the newest segment stays. The newest membership among them must be in
+  /// the MemberState before.
   Status ReleaseBefore(JournalIndex index);
 
  private:

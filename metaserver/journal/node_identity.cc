@@ -3,6 +3,7 @@
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
 #include "metaserver/journal/journal_format.h"
+#include "metaserver/journal/rebuild_advice.h"
 
 namespace tercet {
 namespace {
@@ -37,7 +38,7 @@ Result<NodeIdentity> LoadIdentity(Disk& disk, const std::string& path) {
   Decoder in(bytes);
   if (in.Bytes(kIdentityMagic.size()) != kIdentityMagic) {
     return Status(StatusCode::kCorruption,
-                  path + " is not an identity file; restore it from a backup of this folder");
+                  path + " is not an identity file. " + std::string(kRebuildAdvice));
   }
   uint32_t version = in.Fixed32();
   if (!in.failed() && version > kIdentityVersion) {
@@ -49,8 +50,7 @@ Result<NodeIdentity> LoadIdentity(Disk& disk, const std::string& path) {
   identity.server_uuid = in.Bytes(kIdBytes);
   uint32_t crc = in.Fixed32();
   if (!in.Finish(path).ok() || crc != Crc32c(std::string_view(bytes).substr(0, bytes.size() - 4))) {
-    return Status(StatusCode::kCorruption,
-                  path + " is damaged; restore it from a backup of this folder");
+    return Status(StatusCode::kCorruption, path + " is damaged. " + std::string(kRebuildAdvice));
   }
   return identity;
 }
