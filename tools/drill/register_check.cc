@@ -222,7 +222,11 @@ void RegisterCheck::ReadWhilePaused(const HostPort& address, milliseconds hold) 
 }
 
 void RegisterCheck::ReadLate(const HostPort& address, milliseconds delay, milliseconds timeout) {
-  std::this_thread::sleep_for(delay);
+  const auto begin = std::chrono::steady_clock::now() + delay;
+  while (std::chrono::steady_clock::now() < begin) {
+    if (stopping_) return;
+    std::this_thread::sleep_for(kAfterNoAnswer);
+  }
   RpcClientPool<Service> pool(address, "metadata", 1);
   // What it says is judged in ReadAt; that it says nothing is no fault.
   for (Register& reg : registers_) (void)ReadAt(pool, &reg, timeout);
