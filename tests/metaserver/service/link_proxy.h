@@ -30,7 +30,7 @@ class LinkProxy {
   ~LinkProxy() {
     stopping_ = true;
     accepting_.join();
-    std::lock_guard lock(mutex_);
+    // The accepting thread has ended, so no more come; those there are take the lock.
     for (std::thread& thread : threads_) thread.join();
   }
 
@@ -65,7 +65,6 @@ class LinkProxy {
       if (socket.get() < 0) continue;
       std::string source = AddressName(address);
       source.resize(source.rfind(':'));
-      std::lock_guard lock(mutex_);
       threads_.emplace_back([this, socket = std::make_shared<UniqueSocket>(std::move(socket)),
                              source] { Serve(*socket, source); });
     }
@@ -112,7 +111,8 @@ class LinkProxy {
   std::mutex mutex_;
   // Guarded by mutex_:
   std::set<std::string> blocked_;
-  std::list<std::thread> threads_;
+
+  std::list<std::thread> threads_;  // of the accepting thread's
 };
 
 }  // namespace tercet
