@@ -41,6 +41,7 @@ class FakeConsensus final : public Consensus {
     std::vector<CommittedRecord> batch = std::move(pending_);
     pending_.clear();
     syncs_ += 1;
+    for (const CommittedRecord& record : batch) log_.push_back(record);
     return database_.Apply(batch);
   }
 
@@ -118,6 +119,11 @@ class FakeConsensus final : public Consensus {
     wait_failure_ = std::move(failure);
     changed_.notify_all();
   }
+  /// What was applied.
+  std::vector<CommittedRecord> log() const {
+    std::lock_guard lock(mutex_);
+    return log_;
+  }
   uint64_t appended() const {
     std::lock_guard lock(mutex_);
     return last_index_.value() - first_index_.value();
@@ -137,6 +143,7 @@ class FakeConsensus final : public Consensus {
   JournalIndex first_index_;
   JournalIndex last_index_;
   std::vector<CommittedRecord> pending_;
+  std::vector<CommittedRecord> log_;
   Status append_failure_;
   Status wait_failure_;
 };
