@@ -10,6 +10,8 @@ namespace tercet {
 namespace {
 
 constexpr uint64_t kMaxMessageBytes = 1 << 20;  // of payloads
+/// By a thread that has something else to do.
+constexpr uint64_t kMaxBytesOnBehalf = 64 << 10;
 /// A plan may be overtaken while its records are read.
 constexpr int kMaxReadAttempts = 3;
 /// Of members that are in no membership; who was removed is told so while it asks.
@@ -125,7 +127,7 @@ LinkSource::Next MemberDriver::NextFor(MemberId to, bool may_wait) {
       // A heartbeat; or records of the next sync here, which go out with that.
       if (plan->last >= plan->first) return {};
     } else if (tail_.Has(plan->first)) {
-      records = tail_.Copy(plan->first, last, kMaxMessageBytes);
+      records = tail_.Copy(plan->first, last, may_wait ? kMaxMessageBytes : kMaxBytesOnBehalf);
     } else if (!may_wait) {
       return {std::nullopt, true};
     } else {
@@ -133,12 +135,12 @@ LinkSource::Next MemberDriver::NextFor(MemberId to, bool may_wait) {
       auto read = journal_->ReadRecords(plan->first, kMaxMessageBytes);
       lock.lock();
       now_ns = Now();
-      if (read.code() == StatusCode::kNotFound) continue;  // released: a StateOffer comes next
+      if (Ended() || lead_epoch_ != plan->epoch) return {};  // the log may be another one
+      if (read.code() == StatusCode::kNotFound) continue;    // released: a StateOffer comes next
       if (!read.ok()) {
         Fail(read.status());
         return {};
       }
-      if (Ended() || lead_epoch_ != plan->epoch) return {};
       const std::optional<AppendPlan> again = core_->NextAppend(to, now_ns);
       if (!again || again->epoch != plan->epoch || again->first != plan->first) continue;
       records = std::move(read).value();

@@ -85,7 +85,9 @@ void MemberDriver::Stop(std::chrono::milliseconds patience) {
     role_wakeup_.notify_all();
   }
   if (role_thread_.joinable()) role_thread_.join();
+  // Links are waited for without the lock, which their threads may need.
   std::map<MemberId, Peer> peers;
+  std::vector<LinkPtr> dirty_links;
   {
     Lock lock(mutex_);
     stop_threads_ = true;
@@ -100,10 +102,9 @@ void MemberDriver::Stop(std::chrono::milliseconds patience) {
     std::lock_guard links_lock(links_mutex_);
     Lock lock(mutex_);
     peers.swap(peers_);
-    dirty_links_.clear();
+    dirty_links.swap(dirty_links_);
     for (auto& [id, peer] : peers) peer.link->Stop();
   }
-  peers.clear();
 }
 
 // ---- the core's effects ----
