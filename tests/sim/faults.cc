@@ -7,6 +7,7 @@
 namespace tercet::sim {
 
 void Faults::Begin() {
+  world_.on_elected = [this](Machine& machine) { OnElected(machine); };
   world_.queue.At(world_.scenario.fault_end, [this] { MendAll(); });
   if (!world_.scenario.faults.empty()) Next();
 }
@@ -148,6 +149,11 @@ void Faults::Happen(Fault fault) {
       break;
     case Fault::kDeleteState:
       DeleteState(*any);
+      break;
+    case Fault::kShortReigns:
+      if (world_.short_reigns) break;
+      world_.short_reigns = true;
+      For(kSecond, 4 * kSecond, [this] { world_.short_reigns = false; });
       break;
     case Fault::kCount:
       break;
@@ -313,6 +319,35 @@ void Faults::DeleteState(Machine& machine) {
   if (status.ok()) status = machine.disk().SyncDirectory("/");
   SIM_TRACE(world_.trace, "m{} loses its state: {}", machine.number(), status);
   For(kMillisecond, 300 * kMillisecond, [&machine] { machine.StartLater(0); });
+}
+
+void Faults::OnElected(Machine& machine) {
+  if (world_.calm) return;
+  // Changes of the members are most delicate at once after an election.
+  for (Fault fault : world_.scenario.faults) {
+    const bool changes = fault == Fault::kAddMember || fault == Fault::kRemoveMember;
+    if (!changes || !world_.OneIn(2)) continue;
+    world_.queue.After(world_.Between(0, 8 * kMillisecond), [this, fault] {
+      if (!world_.calm) Happen(fault);
+    });
+  }
+  if (!world_.short_reigns) return;
+  const SimTime reign =
+      world_.OneIn(2) ? world_.Between(0, 10 * kMillisecond) : world_.Between(0, 60 * kMillisecond);
+  world_.queue.After(reign, [this, &machine] {
+    if (world_.calm || machine.retired() || machine.process() == nullptr) return;
+    switch (world_.random.Below(4)) {
+      case 0:
+        Isolate(machine);
+        break;
+      case 1:
+        CutPower(machine);
+        break;
+      default:
+        StopProcess(machine);
+        break;
+    }
+  });
 }
 
 void Faults::RetireRemoved() {

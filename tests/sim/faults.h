@@ -38,6 +38,7 @@ class Faults {
   void RemoveMember();
   void PromoteWitness();
   void DeleteState(Machine& machine);
+  void OnElected(Machine& machine);
 
   /// Not retired; null when there is none.
   Machine* AnyMachine();

@@ -146,7 +146,8 @@ void Machine::Run(const std::function<void(Process&)>& action) {
   }
   SIM_TRACE(world_.trace, "m{} ends: {}", number_, process_->end_reason());
   if (end == ProcessEnd::kFatal) {
-    Retire();
+    world_.checker.Fail(
+        fmt::format("machine {} must not go on: {}", number_, process_->end_reason()));
     return;
   }
   if (disk_.power_is_cut()) {

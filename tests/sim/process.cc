@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "metaserver/group/group_wire.h"
+
 namespace tercet::sim {
 namespace {
 
@@ -239,6 +241,7 @@ void Process::OpenEpoch() {
   opened_epoch_ = core_->epoch();
   world_.checker.NoteLeader(machine_.number(), core_->epoch(), core_->last_index(),
                             [this](JournalIndex index) { return machine_.shadow().Find(index); });
+  world_.on_elected(machine_);
   const CommittedRecord record{core_->last_index().Next(), core_->epoch(),
                                WriteSet{"epoch", {}}.Encode()};
   if (Status status = AppendToJournal(record); !status.ok()) {
@@ -276,6 +279,7 @@ Status Process::ProposeMembership(const Membership& membership) {
   RETURN_IF_ERROR(core_->CanPropose(RecordKind::kMembership, &membership));
   if (opened_epoch_ != core_->epoch()) return Status(StatusCode::kBusy, "the epoch is not open");
   if (short_of_space_) return Status(StatusCode::kNoSpace, "the disk is short of room");
+  world_.on_elected(machine_);
   const CommittedRecord record{core_->last_index().Next(), core_->epoch(), membership.Encode(),
                                RecordKind::kMembership};
   if (Status status = AppendToJournal(record); !status.ok()) {
@@ -373,6 +377,14 @@ void Process::NoteCommits() {
 void Process::Send(RaftMessage message) {
   Machine* target = world_.Find(static_cast<int>(message.to.value()));
   if (target == nullptr) return;
+  if (world_.scenario.over_the_wire) {
+    Result<RaftMessage> read = FromWire(ToWire(world_.group_id, message));
+    if (!read.ok()) {
+      world_.checker.Fail("a message does not come through: " + read.status().ToString());
+      return;
+    }
+    message = std::move(read).value();
+  }
   // Shared: it may be delivered twice, and wait for a process that is paused.
   auto shared = std::make_shared<const RaftMessage>(std::move(message));
   world_.network.Send(machine_.number(), target->number(), [target, shared] {

@@ -13,7 +13,7 @@ constexpr MemberKind kMeta = MemberKind::kMetaserver;
 constexpr MemberKind kWitness = MemberKind::kWitness;
 
 std::vector<MemberKind> PickMembers(Random& random) {
-  switch (random.Below(16)) {
+  switch (random.Below(18)) {
     case 0:
       return {kMeta};
     case 1:
@@ -30,9 +30,12 @@ std::vector<MemberKind> PickMembers(Random& random) {
     case 10:
       return {kMeta, kMeta, kMeta};
     case 11:
-      return {kMeta, kMeta, kMeta, kMeta};
     case 12:
+      return {kMeta, kMeta, kMeta, kMeta};
     case 13:
+      return {kMeta, kMeta, kWitness, kWitness};
+    case 14:
+    case 15:
       return {kMeta, kMeta, kMeta, kWitness, kWitness};
     default:
       return {kMeta, kMeta, kMeta, kMeta, kMeta};
@@ -53,6 +56,7 @@ void PickNetwork(Random& random, Scenario* scenario) {
   if (random.Below(3) == 0) scenario->loss_permille = static_cast<uint32_t>(random.Below(100));
   if (random.Below(3) == 0) scenario->duplicate_permille = static_cast<uint32_t>(random.Below(100));
   scenario->in_order = random.Below(2) == 0;
+  scenario->over_the_wire = random.Below(8) == 0;
 }
 
 void PickDisk(Random& random, Scenario* scenario) {
@@ -62,7 +66,7 @@ void PickDisk(Random& random, Scenario* scenario) {
   scenario->early_syncs = random.Below(2) == 0;
   scenario->max_apply_delay = random.Below(2) == 0 ? 0 : Between(random, 1, 30 * kMillisecond);
   scenario->apply_batch = static_cast<int>(1 + random.Below(32));
-  scenario->append_batch = static_cast<int>(1 + random.Below(16));
+  scenario->append_batch = random.Below(3) == 0 ? 1 : static_cast<int>(1 + random.Below(16));
   scenario->checkpoint_records = static_cast<uint32_t>(5 + random.Below(60));
   scenario->retain_records = random.Below(2) == 0 ? random.Below(20) : 20 + random.Below(400);
 }
@@ -96,11 +100,12 @@ void PickFaults(Random& random, Scenario* scenario) {
 
 std::string_view FaultName(Fault fault) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kNames = {
-      "kill",       "power-cut",  "power-cut-in-work", "power-cut-all",
-      "pause",      "partition",  "one-way",           "isolate-leader",
-      "link-reset", "slow-disk",  "failed-sync",       "failed-write",
-      "full-disk",  "clock-jump", "bad-network",       "transfer",
-      "add",        "remove",     "promote-witness",   "delete-state"};
+      "kill",        "power-cut",  "power-cut-in-work", "power-cut-all",
+      "pause",       "partition",  "one-way",           "isolate-leader",
+      "link-reset",  "slow-disk",  "failed-sync",       "failed-write",
+      "full-disk",   "clock-jump", "bad-network",       "transfer",
+      "add",         "remove",     "promote-witness",   "delete-state",
+      "short-reigns"};
   return kNames[static_cast<size_t>(fault)];
 }
 

@@ -34,6 +34,7 @@ enum class Fault : uint32_t {
   kRemoveMember,
   kPromoteWitness,
   kDeleteState,  // of a standby
+  kShortReigns,  // whoever is elected falls within milliseconds, for a while
   kCount,
 };
 
@@ -54,7 +55,8 @@ struct Scenario {
   SimTime tail_delay = 0;
   uint32_t loss_permille = 0;
   uint32_t duplicate_permille = 0;
-  bool in_order = true;  // as a connection delivers, but for what tail_permille and faults do
+  bool over_the_wire = false;  // messages are written as on the wire, and read again
+  bool in_order = true;        // as a connection delivers, but for what tail_permille and faults do
 
   // Disk.
   SimTime min_sync = 0;

@@ -1,6 +1,7 @@
 // What everything in one simulation shares.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -46,7 +47,9 @@ struct World {
   Checker checker;
   std::string cluster_id = std::string(16, 'c');
   uint64_t group_id = 7;
-  bool calm = false;  // no more faults
+  bool calm = false;          // no more faults
+  bool short_reigns = false;  // by a fault
+  std::function<void(Machine&)> on_elected;
   std::map<int, std::unique_ptr<Machine>> machines;
 };
 
