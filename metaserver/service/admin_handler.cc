@@ -66,6 +66,7 @@ class AdminHandler final : public wire::AdminServiceIf {
     static OperationMetrics metrics("AddMember");
     TimedCall timed(metrics, response.info);
     Administer(&response.info, [&](GroupMember& member) -> Status {
+      RETURN_IF_ERROR(CheckOwnAddress());
       ASSIGN_OR_RETURN(
           const MemberId id,
           member.AddMember(request.address,
@@ -154,6 +155,15 @@ class AdminHandler final : public wire::AdminServiceIf {
   void Administer(wire::ReplyInfo* info, Function&& change) {
     if (parts_.member == nullptr) return RefuseNotActive(nullptr, info);
     FillOwnInfo(change(*parts_.member), info);
+  }
+
+  /// A new member must reach this one.
+  Status CheckOwnAddress() const {
+    ASSIGN_OR_RETURN(const HostPort own, ParseHostPort(parts_.address));
+    if (own.host != "0.0.0.0" && own.host != "::") return Status::Ok();
+    return Status(StatusCode::kFailedPrecondition,
+                  "this metaserver is known as " + parts_.address +
+                      ", which others cannot reach: set listen.advertise and start it again");
   }
 
   static Result<MemberId> FindMember(const GroupMember& member, int32_t id,

@@ -13,6 +13,8 @@ constexpr size_t kClusterIdDigits = 32;
 
 bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
 
+bool IsWildcard(const std::string& host) { return host == "0.0.0.0" || host == "::"; }
+
 Status Wrong(const std::string& message) { return Status(StatusCode::kInvalidArgument, message); }
 
 Status Check(const MetaserverConfig& config) {
@@ -33,6 +35,11 @@ Status Check(const MetaserverConfig& config) {
   }
   if (config.death_timeout < 2 * config.heartbeat_interval) {
     return Wrong("servers.death_timeout must be at least twice servers.heartbeat_interval");
+  }
+  if (config.group_join && config.advertise.empty() && IsWildcard(config.listen_host)) {
+    return Wrong(
+        "a member of a metadata group needs an address that others can reach: set "
+        "listen.advertise");
   }
   if (config.group_election_timeout < 4 * config.group_heartbeat_interval) {
     return Wrong("group.election_timeout must be at least four times group.heartbeat_interval");
