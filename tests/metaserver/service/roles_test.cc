@@ -214,6 +214,34 @@ TEST_F(RolesTest, TheFloorIsWrittenOnceASecondAtMost) {
   EXPECT_GT(*tables().GetTimeFloor(), floor);
 }
 
+TEST_F(RolesTest, AllSessionsAndServersAreTakenIn) {
+  constexpr int kSessions = 9'999;
+  constexpr int kServers = 1'000;
+  Proposer& proposer = services_->proposer();
+  const Status written =
+      proposer.Propose(proposer.epoch(), "many", [&](OperationContext& context) -> Status {
+        MutableTables rows(context.transaction);
+        for (int i = 1; i <= kSessions; ++i) {
+          SessionRecord session;
+          session.client_uuid = "uuid-" + std::to_string(10'000'000'000 + i);
+          rows.PutSession(SessionId(i), session);
+        }
+        for (int i = 1; i <= kServers; ++i) {
+          ServerRecord server;
+          server.uuid = "uuid-" + std::to_string(20'000'000'000 + i);
+          server.host = "127.0.0.1";
+          server.port = static_cast<uint16_t>(i);
+          rows.PutServer(ServerId(i), server);
+        }
+        return Status::Ok();
+      });
+  ASSERT_TRUE(written.ok()) << written.ToString();
+  BecomeStandby();
+  BecomeActive();
+  EXPECT_EQ(services_->sessions().count(), static_cast<size_t>(kSessions));
+  EXPECT_EQ(services_->servers().All().size(), static_cast<size_t>(kServers));
+}
+
 TEST(TimeSource, NeverGoesBackAndFollowsTheWallClockWhenThatIsAhead) {
   SimClock clock;
   TimeSource time(clock);
