@@ -31,12 +31,10 @@ Result<RowContent> ReadRow(const View& view, uint32_t row) {
 Result<std::string> EvaluateCall(Transaction& transaction, const Call& call) {
   ASSIGN_OR_RETURN(RowContent row, ReadRow(transaction, call.row));
   Answer answer;
-  const bool compares =
-      call.kind == CallKind::kCompareAndSet || call.kind == CallKind::kStrictCompareAndSet;
-  if (compares && row.version != call.expected_version) {
-    if (call.kind == CallKind::kStrictCompareAndSet) {
-      return Status(StatusCode::kExists, std::to_string(row.version));
-    }
+  if (call.kind == CallKind::kWriteIfOdd && row.version % 2 == 0) {
+    return Status(StatusCode::kExists, std::to_string(row.version));
+  }
+  if (call.kind == CallKind::kCompareAndSet && row.version != call.expected_version) {
     answer.done = false;
     answer.version = row.version;
     return EncodeAnswer(answer);

@@ -15,10 +15,10 @@ namespace tercet::sim {
 
 enum class CallKind : uint8_t {
   kRead,
-  kWrite,                // of a value
-  kCompareAndSet,        // of a value, if the version is the expected one; else the answer says so
-  kStrictCompareAndSet,  // the same, but failing is an error (which is not journaled)
-  kAppend,               // to a list
+  kWrite,          // of a value
+  kCompareAndSet,  // of a value, if the version is the expected one; else the answer says so
+  kWriteIfOdd,     // of a value, if the version is odd; else it is an error, which is not journaled
+  kAppend,         // to a list
 };
 
 struct Call {
@@ -50,7 +50,7 @@ struct RowContent {
 Result<RowContent> ReadRow(const View& view, uint32_t row);
 
 /// What a mutation does; the answer as bytes. An error status may be a final answer (kExists: a
-/// strict compare-and-set that did not apply, with the version as the message).
+/// write-if-odd that did not apply, with the version as the message).
 Result<std::string> EvaluateCall(Transaction& transaction, const Call& call);
 std::string EncodeAnswer(const Answer& answer);
 Answer DecodeAnswer(std::string_view bytes);

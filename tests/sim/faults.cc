@@ -139,10 +139,8 @@ void Faults::Happen(Fault fault) {
       Transfer();
       break;
     case Fault::kAddMember:
-      AddMember();
-      break;
     case Fault::kRemoveMember:
-      RemoveMember();
+      ChangeMembers(fault);
       break;
     case Fault::kPromoteWitness:
       PromoteWitness();
@@ -162,7 +160,9 @@ void Faults::Happen(Fault fault) {
 
 void Faults::StopProcess(Machine& machine) {
   machine.Kill();
-  For(kMillisecond, 2 * kSecond, [&machine] { machine.StartLater(0); });
+  // Often it is back before anybody noticed.
+  For(kMillisecond, world_.OneIn(2) ? 100 * kMillisecond : 2 * kSecond,
+      [&machine] { machine.StartLater(0); });
 }
 
 void Faults::CutPower(Machine& machine) {
@@ -244,6 +244,25 @@ void Faults::Transfer() {
   leader->Deliver([target](Process& process) { (void)process.Transfer(target); });
 }
 
+// Several in a row, of which the core is to refuse all but the first, and others beside a
+// partition: what two majorities have in common is put to the test.
+void Faults::ChangeMembers(Fault fault) {
+  if (world_.OneIn(4)) Partition();
+  const uint64_t times = world_.OneIn(2) ? 1 : 1 + world_.random.Below(3);
+  for (uint64_t i = 0; i < times; ++i) {
+    if (fault == Fault::kAddMember) {
+      AddMember();
+    } else {
+      RemoveMember();
+    }
+  }
+  if (world_.OneIn(4)) {
+    world_.queue.After(world_.Between(0, 8 * kMillisecond), [this] {
+      if (!world_.calm) Partition();
+    });
+  }
+}
+
 void Faults::AddMember() {
   Machine* leader = Leader();
   if (leader == nullptr) return;
@@ -307,13 +326,16 @@ void Faults::PromoteWitness() {
 
 // Somebody throws a standby's namespace away: it has to fetch it. Not when it may be the last one.
 void Faults::DeleteState(Machine& machine) {
-  int with_state = 0;
-  for (Machine* other : Machines()) {
-    if (other->process() != nullptr && other->process()->database() != nullptr) ++with_state;
-  }
   Process* process = machine.process();
-  if (with_state < 2 || process == nullptr || process->database() == nullptr) return;
-  if (process->active()) return;
+  if (process == nullptr || process->database() == nullptr || process->active()) return;
+  const JournalIndex applied = process->database()->applied_index();
+  bool another = false;
+  for (Machine* other : Machines()) {
+    Process* there = other->process();
+    another = another || (other != &machine && there != nullptr && there->database() != nullptr &&
+                          there->database()->applied_index() >= applied);
+  }
+  if (!another) return;
   machine.Kill();
   Status status = machine.disk().Rename(Process::kStateFolder, Process::kOldStateFolder);
   if (status.ok()) status = machine.disk().SyncDirectory("/");

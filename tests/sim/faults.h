@@ -34,6 +34,7 @@ class Faults {
   void ResetLink();
   void FillDisk(Machine& machine);
   void Transfer();
+  void ChangeMembers(Fault fault);
   void AddMember();
   void RemoveMember();
   void PromoteWitness();

@@ -13,9 +13,15 @@ namespace {
 
 bool Changes(const HistoryEntry& entry) { return entry.call.kind != CallKind::kRead && entry.done; }
 
+// Whether the call, which is no read, changes a row of that version.
+bool Applies(const Call& call, uint64_t version) {
+  if (call.kind == CallKind::kCompareAndSet) return version == call.expected_version;
+  return call.kind != CallKind::kWriteIfOdd || version % 2 == 1;
+}
+
 std::string Describe(const HistoryEntry& entry) {
-  static constexpr std::string_view kNames[] = {"read", "write", "compare-and-set",
-                                                "strict compare-and-set", "append"};
+  static constexpr std::string_view kNames[] = {"read", "write", "compare-and-set", "write-if-odd",
+                                                "append"};
   return fmt::format(
       "{} of row {} (session {} slot {} sequence {}, {:.6f} to {:.6f}, version {}{})",
       kNames[static_cast<size_t>(entry.call.kind)], entry.call.row, entry.call.session,
@@ -62,14 +68,13 @@ class RowCheck {
   std::string NoteVersion(HistoryEntry& entry) {
     if (entry.answered == HistoryEntry::kNever) return {};
     if (Changes(entry)) {
-      if (entry.call.kind != CallKind::kWrite && entry.call.kind != CallKind::kAppend &&
-          entry.version != entry.call.expected_version + 1) {
+      if (!Applies(entry.call, entry.version - 1)) {
         return Describe(entry) + " applied to another version than it expected";
       }
       return Assign(entry, entry.version);
     }
     if (entry.call.kind != CallKind::kRead) {
-      if (entry.version == entry.call.expected_version) {
+      if (Applies(entry.call, entry.version)) {
         return Describe(entry) + " did not apply to the version that it expected";
       }
       return {};

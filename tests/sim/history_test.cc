@@ -106,8 +106,8 @@ TEST_F(HistoryTest, FindsACompareAndSetThatIgnoredTheVersion) {
 }
 
 TEST_F(HistoryTest, FindsTheEffectOfWhatWasRefused) {
-  Add(CallKind::kStrictCompareAndSet, 0, 10, 0, "a").done = false;
-  history.back().version = 7;
+  Add(CallKind::kWriteIfOdd, 0, 10, 0, "a").done = false;
+  history.back().version = 6;
   Add(CallKind::kRead, 20, 30, 8, "a");
   EXPECT_NE(Check().find("was not applied"), std::string::npos);
 }

@@ -15,9 +15,9 @@ void Network::Reset(Place a, Place b) {
 }
 
 SimTime Network::Delay(const Link& link) {
+  if (good_) return kMillisecond + static_cast<SimTime>(random_.Below(kMillisecond));
   const auto spread = static_cast<uint64_t>(scenario_.max_delay - scenario_.min_delay);
   SimTime delay = scenario_.min_delay + static_cast<SimTime>(random_.Below(spread + 1));
-  if (good_) return delay;
   if (random_.Below(1000) < scenario_.tail_permille) {
     delay += static_cast<SimTime>(random_.Below(static_cast<uint64_t>(scenario_.tail_delay)));
   }

@@ -49,6 +49,11 @@ SimTime Between(Random& random, SimTime low, SimTime high) {
 void PickNetwork(Random& random, Scenario* scenario) {
   scenario->min_delay = Between(random, kMillisecond / 20, kMillisecond);
   scenario->max_delay = scenario->min_delay + Between(random, 0, 5 * kMillisecond);
+  if (random.Below(12) == 0) {
+    // As slow as elections are: these are contested, and votes come late.
+    scenario->min_delay = Between(random, 0, 30 * kMillisecond);
+    scenario->max_delay = Between(random, 80 * kMillisecond, 500 * kMillisecond);
+  }
   if (random.Below(3) == 0) {
     scenario->tail_permille = static_cast<uint32_t>(1 + random.Below(50));
     scenario->tail_delay = Between(random, 10 * kMillisecond, 1500 * kMillisecond);
@@ -87,7 +92,7 @@ void PickFaults(Random& random, Scenario* scenario) {
   constexpr uint64_t kKinds = static_cast<uint64_t>(Fault::kCount);
   // One seed in a dozen runs without any.
   if (random.Below(12) != 0) {
-    const uint64_t wanted = 1 + random.Below(6);
+    const uint64_t wanted = random.Below(3) == 0 ? 5 + random.Below(8) : 1 + random.Below(6);
     for (uint64_t i = 0; i < wanted; ++i) {
       scenario->faults.push_back(static_cast<Fault>(random.Below(kKinds)));
     }
