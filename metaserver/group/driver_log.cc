@@ -176,10 +176,6 @@ void MemberDriver::SyncStep(Lock& lock) {
   const Result<Epoch> epoch = core_->EpochAt(durable_);
   if (epoch.ok()) core_->LogDurable(durable_, *epoch, now_ns);
   tail_.Trim(durable_);
-  if (durable_ > send_limit_) {  // appended after the limit was set and synced all the same
-    send_limit_ = durable_;
-    if (lead_epoch_ != Epoch()) MarkLinks();
-  }
   Settle();
   FlushLinks(lock);
 }

@@ -73,6 +73,7 @@ void Checker::AddCommitted(int machine, Epoch epoch, JournalIndex index,
 }
 
 void Checker::ApplyToModel(const CommittedRecord& record) {
+  if (record.kind == RecordKind::kMembership) ++memberships_;
   if (record.kind == RecordKind::kData) {
     Status status = WriteSet::Visit(
         record.payload, [&](std::string_view key, std::optional<std::string_view> value) {

@@ -81,6 +81,7 @@ class Checker {
   void CheckState(int machine, const View& state, JournalIndex applied);
 
   size_t leaders() const { return leaders_.size(); }
+  uint64_t memberships() const { return memberships_; }
   const std::map<std::string, std::string, std::less<>>& rows() const { return rows_; }
 
  private:
@@ -108,6 +109,7 @@ class Checker {
   // What the committed records make.
   std::map<std::string, std::string, std::less<>> rows_;
   uint64_t digest_ = 0;
+  uint64_t memberships_ = 0;
   std::vector<uint64_t> digests_{0};  // by index
 };
 

@@ -86,6 +86,7 @@ void Faults::Happen(Fault fault) {
   // What happens to a leader is more interesting.
   if (Machine* leader = Leader(); leader != nullptr && world_.OneIn(2)) any = leader;
   SIM_TRACE(world_.trace, "fault: {}", FaultName(fault));
+  ++world_.counts.faults;
   world_.trace.Mix(static_cast<uint64_t>(fault), static_cast<uint64_t>(any->number()));
   switch (fault) {
     case Fault::kKill:

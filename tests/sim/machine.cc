@@ -40,6 +40,7 @@ void Machine::Start() {
   Result<std::unique_ptr<Process>> process = Process::Start(*this);
   if (process.ok()) {
     failed_starts_ = 0;
+    ++world_.counts.starts;
     process_ = std::move(process).value();
     SIM_TRACE(world_.trace, "m{} starts: log {} to {}, applied {}, epoch {}", number_,
               process_->core().first_index(), process_->core().last_index(),
@@ -92,6 +93,7 @@ void Machine::CutPower() {
   disk_.KillProcess();
   EndProcess();
   disk_.Crash(random_);
+  ++world_.counts.power_cuts;
   clock_.Reboot();
 }
 

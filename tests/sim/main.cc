@@ -40,6 +40,13 @@ struct Shared {
   std::atomic<uint64_t> calls;
   std::atomic<uint64_t> records;
   std::atomic<uint64_t> leaders;
+  std::atomic<uint64_t> faults;
+  std::atomic<uint64_t> starts;
+  std::atomic<uint64_t> power_cuts;
+  std::atomic<uint64_t> truncations;
+  std::atomic<uint64_t> offers;
+  std::atomic<uint64_t> fetches;
+  std::atomic<uint64_t> memberships;
   std::atomic<uint64_t> virtual_ms;
   std::atomic<uint64_t> longest_recovery_ms;
   std::atomic<bool> stop;
@@ -76,6 +83,13 @@ void RunSeed(uint64_t seed, const Options& options, Shared& shared) {
   shared.calls += outcome.calls;
   shared.records += outcome.records;
   shared.leaders += outcome.leaders;
+  shared.faults += outcome.counts.faults;
+  shared.starts += outcome.counts.starts;
+  shared.power_cuts += outcome.counts.power_cuts;
+  shared.truncations += outcome.counts.truncations;
+  shared.offers += outcome.counts.offers;
+  shared.fetches += outcome.counts.fetches;
+  shared.memberships += outcome.counts.memberships;
   shared.virtual_ms += static_cast<uint64_t>(outcome.time / kMillisecond);
   const auto recovery =
       static_cast<uint64_t>(std::max<SimTime>(outcome.recovery, 0) / kMillisecond);
@@ -151,6 +165,12 @@ int RunMany(const Options& options) {
       seconds * 1000 * options.jobs / static_cast<double>(std::max<uint64_t>(shared.done, 1)),
       shared.failed.load(), shared.calls.load(), shared.records.load(), shared.leaders.load(),
       shared.virtual_ms.load() / 1000, shared.longest_recovery_ms.load());
+  fmt::print(
+      "{} faults, {} starts, {} power cuts, {} truncations, {} state offers, {} fetched "
+      "states, {} memberships\n",
+      shared.faults.load(), shared.starts.load(), shared.power_cuts.load(),
+      shared.truncations.load(), shared.offers.load(), shared.fetches.load(),
+      shared.memberships.load());
   return shared.failed == 0 ? 0 : 1;
 }
 

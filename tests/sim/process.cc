@@ -166,6 +166,7 @@ Status Process::TruncateAfter(JournalIndex index) {
   }
   RETURN_IF_ERROR(status);
   machine_.shadow().Truncated();
+  ++world_.counts.truncations;
   if (index.Next() < tail_.first()) {
     tail_.Reset(index.Next());
   } else {

@@ -214,6 +214,7 @@ void Process::OnOffer(const StateOffer& offer) {
   Result<Epoch> epoch = core_->EpochAt(offer.base_index);
   if (epoch.ok() && *epoch == offer.base_epoch) return;  // it has come up meanwhile
   if (offer.base_index < core_->commit_index()) return;
+  ++world_.counts.offers;
   Status status;
   if (database_ != nullptr) {
     // What it has is too old: it starts anew without.
@@ -272,6 +273,7 @@ void Process::InstallState(const StateBase& base) {
   }
   SIM_TRACE(world_.trace, "m{} has fetched the state at record {}, whole from {}",
             machine_.number(), base.index, base.consistent_from);
+  ++world_.counts.fetches;
   End(ProcessEnd::kRestart, "it has a state now");
 }
 

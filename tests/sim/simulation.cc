@@ -85,6 +85,8 @@ Outcome Simulation::Run() {
   outcome.calls = history_.size();
   outcome.records = world_.checker.committed().value();
   outcome.leaders = world_.checker.leaders();
+  outcome.counts = world_.counts;
+  outcome.counts.memberships = world_.checker.memberships();
   outcome.time = world_.queue.now();
   outcome.recovery = world_.queue.now() - world_.scenario.fault_end;
   return outcome;

@@ -22,6 +22,7 @@ struct Outcome {
   uint64_t calls = 0;
   uint64_t records = 0;
   uint64_t leaders = 0;
+  Counts counts;
   SimTime time = 0;
   SimTime recovery = 0;  // from the last fault to the end
 };

@@ -16,6 +16,17 @@
 
 namespace tercet::sim {
 
+/// What a simulation has seen, to tell whether its faults amount to anything.
+struct Counts {
+  uint64_t faults = 0;
+  uint64_t starts = 0;  // of processes
+  uint64_t power_cuts = 0;
+  uint64_t truncations = 0;
+  uint64_t offers = 0;
+  uint64_t fetches = 0;      // that came to an end
+  uint64_t memberships = 0;  // committed
+};
+
 struct World {
   World(uint64_t seed, Trace::Mode mode)
       : scenario(Scenario::FromSeed(seed)),
@@ -50,6 +61,7 @@ struct World {
   bool calm = false;          // no more faults
   bool short_reigns = false;  // by a fault
   std::function<void(Machine&)> on_elected;
+  Counts counts;
   std::map<int, std::unique_ptr<Machine>> machines;
 };
 
