@@ -11,6 +11,14 @@ constexpr int kSlotsPerExpiryBatch = 64;
 /// How far ahead of the times in the state their floor is put.
 constexpr int64_t kTimeFloorAheadNs = 1'000'000'000;
 
+/// As the reply of any mutation: all have `info` as their first field.
+std::string EncodeRefusal(const Status& status) {
+  wire::UnlinkResponse response;
+  response.info.status.code = static_cast<int32_t>(status.code());
+  response.info.status.message = status.message();
+  return EncodeReply(response);
+}
+
 /// What the file system answered, in contrast to what only concerns this attempt.
 bool IsFinalAnswer(StatusCode code) { return code < StatusCode::kIo; }
 
@@ -82,17 +90,23 @@ void Proposer::EvaluateFresh(const char* name, const EvaluateFunction& evaluate,
   if (!reply.ok()) {
     pending->status = reply.status();
     pending->wait_for = database_.newest_proposed();
-    if (IsFinalAnswer(reply.code())) {
-      slots_.RecordFailure(pending->session, pending->slot, pending->sequence, reply.status());
-    }
-    return;
+    if (!IsFinalAnswer(reply.code())) return;
+    // Journaled as well: an attempt that comes late, after a failover, must not be carried out once
+    // the client was told that it failed.
+    transaction.Take();
+    summary = std::string(name) + " refused: " + std::string(StatusCodeName(reply.code()));
+    reply = EncodeRefusal(reply.status());
   }
   MutableTables(transaction)
       .PutSlotReply(pending->session, pending->slot,
                     SlotReplyRecord{pending->sequence, std::move(reply).value()});
   auto index = Append(pending->epoch, &transaction, summary.empty() ? std::string(name) : summary);
   if (!index.ok()) {
-    pending->status = index.status();
+    if (index.code() == StatusCode::kNoSpace && !pending->status.ok()) {
+      slots_.RecordFailure(pending->session, pending->slot, pending->sequence, pending->status);
+    } else {
+      pending->status = index.status();
+    }
     return;
   }
   pending->wait_for = *index;

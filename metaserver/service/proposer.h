@@ -121,6 +121,11 @@ class Proposer {
     Status status = Settle(started.pending, waited);
     if (status.ok() && started.pending.stored_reply) {
       status = DecodeReply(*started.pending.stored_reply, &started.fresh);
+      // It was refused.
+      const wire::WireStatus& stored = started.fresh.info.status;
+      if (status.ok() && stored.code != 0) {
+        status = Status(static_cast<StatusCode>(stored.code), stored.message);
+      }
     }
     if (status.ok()) *response = std::move(started.fresh);
     SetInfo(started.pending.epoch, database_.applied_index(), status, &response->info);

@@ -1,9 +1,10 @@
 // Exactly once: which mutation each slot of each session carried last, and what came of it.
 //
 // The truth is the slot-reply table of the journaled state; this is a cache of its sequence
-// numbers, so that a mutation costs no database read, plus the file system errors that were
-// answered. Errors are not journaled (they changed nothing), but while this metaserver lives a late
-// duplicate of a request that failed must not be carried out after all.
+// numbers, so that a mutation costs no database read. File system errors that were answered are
+// journaled as replies, too: a late duplicate of a request that failed must not be carried out after
+// all, here or at the next active. Only when the journal has no room for that they are kept here
+// alone.
 #pragma once
 
 #include <cstdint>

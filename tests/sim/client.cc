@@ -6,6 +6,12 @@
 #include "tests/sim/process.h"
 
 namespace tercet::sim {
+namespace {
+
+// Each append writes the list anew, and it must fit into a record.
+constexpr uint64_t kMaxListLength = 200;
+
+}  // namespace
 
 Client::Client(World& world, uint64_t session, std::vector<HistoryEntry>* history)
     : world_(world),
@@ -40,7 +46,8 @@ Call Client::MakeCall(size_t index) {
   call.slot = static_cast<uint32_t>(index);
   const auto registers = static_cast<uint32_t>(world_.scenario.registers);
   call.row = static_cast<uint32_t>(world_.random.Below(slot.seen_versions.size()));
-  if (!ending_ && world_.random.Below(100) < world_.scenario.read_percent) return call;
+  const bool full = call.row >= registers && slot.seen_versions[call.row] >= kMaxListLength;
+  if (full || (!ending_ && world_.random.Below(100) < world_.scenario.read_percent)) return call;
   call.sequence = ++slot.sequence;
   call.value = fmt::format("{:02}{:06}", session_, next_value_++);
   if (call.row >= registers) {

@@ -291,6 +291,20 @@ void Faults::AddMember() {
   });
 }
 
+// Somebody of the members but `without` has all that is known to be committed.
+bool Faults::KeepsState(const Membership& membership, const Machine* without) {
+  for (const Member& member : membership.members) {
+    Machine* machine = world_.Find(static_cast<int>(member.id.value()));
+    if (!member.voter || machine == nullptr || machine == without) continue;
+    Process* process = machine->process();
+    if (process != nullptr && process->database() != nullptr &&
+        process->database()->applied_index() == world_.checker.committed()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void Faults::RemoveMember() {
   Machine* leader = Leader();
   if (leader == nullptr) return;
@@ -303,11 +317,7 @@ void Faults::RemoveMember() {
       return;
     }
     next.members.erase(next.members.begin() + static_cast<ptrdiff_t>(at));
-    const bool any_meta =
-        std::any_of(next.members.begin(), next.members.end(), [](const Member& member) {
-          return member.voter && member.kind == MemberKind::kMetaserver;
-        });
-    if (any_meta) (void)process.ProposeMembership(next);
+    if (KeepsState(next, nullptr)) (void)process.ProposeMembership(next);
   });
 }
 
@@ -329,14 +339,8 @@ void Faults::PromoteWitness() {
 void Faults::DeleteState(Machine& machine) {
   Process* process = machine.process();
   if (process == nullptr || process->database() == nullptr || process->active()) return;
-  const JournalIndex applied = process->database()->applied_index();
-  bool another = false;
-  for (Machine* other : Machines()) {
-    Process* there = other->process();
-    another = another || (other != &machine && there != nullptr && there->database() != nullptr &&
-                          there->database()->applied_index() >= applied);
-  }
-  if (!another) return;
+  Machine* leader = Leader();
+  if (leader == nullptr || !KeepsState(leader->process()->core().membership(), &machine)) return;
   machine.Kill();
   Status status = machine.disk().Rename(Process::kStateFolder, Process::kOldStateFolder);
   if (status.ok()) status = machine.disk().SyncDirectory("/");

@@ -36,6 +36,7 @@ class Faults {
   void Transfer();
   void ChangeMembers(Fault fault);
   void AddMember();
+  bool KeepsState(const Membership& membership, const Machine* without);
   void RemoveMember();
   void PromoteWitness();
   void DeleteState(Machine& machine);

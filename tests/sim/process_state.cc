@@ -380,9 +380,14 @@ void Process::FinishCalls() {
   const JournalIndex applied = database_->applied_index();
   std::deque<PendingCall> waiting;
   for (PendingCall& call : pending_) {
-    if (call.started.pending.wait_for <= applied) {
-      // A thread that waits looks at the applied index before it looks at the role.
-      Finish(std::move(call), Status::Ok());
+    const PendingMutation& pending = call.started.pending;
+    if (pending.wait_for <= applied) {
+      // When leadership was lost the index may be another record's.
+      Result<Epoch> held = core_->EpochAt(pending.wait_for);
+      const bool own =
+          !call.lost || pending.wait_for == JournalIndex() || (held.ok() && *held == pending.epoch);
+      Finish(std::move(call),
+             own ? Status::Ok() : Status(StatusCode::kNotActive, "another record took its place"));
     } else if (call.lost && world_.OneIn(2)) {
       Finish(std::move(call), Status(StatusCode::kNotActive, "no longer active"));
     } else {

@@ -74,6 +74,27 @@ TEST_F(ProposerTest, ALateDuplicateOfAFailedRequestStaysFailed) {
   EXPECT_EQ(LookupCode("a"), Code(StatusCode::kNotFound));
 }
 
+TEST_F(ProposerTest, ALateDuplicateOfAFailedRequestStaysFailedOverARestart) {
+  const int64_t session = OpenSession();
+  CreateOk(session, "a");
+  auto failing = CreateRequest(session, "a");
+  failing.context.slot = 2;
+  const auto refusal = Create(failing);
+  EXPECT_EQ(refusal.info.status.code, Code(StatusCode::kExists));
+  wire::UnlinkRequest unlink;
+  unlink.context = Context(session, 1);
+  unlink.parent = 1;
+  unlink.name = "a";
+  wire::UnlinkResponse unlinked;
+  metadata_->Unlink(unlinked, unlink);
+  ASSERT_EQ(unlinked.info.status.code, 0);
+  Restart();
+  const auto late = Create(failing);
+  EXPECT_EQ(late.info.status.code, Code(StatusCode::kExists));
+  EXPECT_EQ(late.info.status.message, refusal.info.status.message);
+  EXPECT_EQ(LookupCode("a"), Code(StatusCode::kNotFound));
+}
+
 TEST_F(ProposerTest, ATransientFailureMayBeTriedAgainWithTheSameSequence) {
   const int64_t session = OpenSession();
   const int64_t inode = CreateOk(session, "a");
