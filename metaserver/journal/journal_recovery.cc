@@ -14,7 +14,8 @@
 //
 // Why the last batch is written once more: a killed process may have left it in the kernel's cache
 // only, or its sync may have failed, after which the kernel takes those pages for clean. What is
-// reported as recovered must be on the platter.
+// reported as recovered must be on the platter. For the same reason the folder is synced: the name of
+// the newest segment may be in the cache only, and records that are appended to it would go with it.
 #include <algorithm>
 #include <utility>
 
@@ -63,6 +64,7 @@ class Journal::Recovery {
     RETURN_IF_ERROR(OpenSegments());
     RETURN_IF_ERROR(CheckIdentity());
     RETURN_IF_ERROR(ScanSegments());
+    RETURN_IF_ERROR(disk_.SyncDirectory(folder));
     RETURN_IF_ERROR(SettleTail());
     return SettleFiles();
   }

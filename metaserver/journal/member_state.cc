@@ -76,6 +76,9 @@ Result<MemberState> LoadMemberState(Disk& disk, const std::string& path) {
                                                ". " + std::string(kRebuildAdvice));
   }
   if (state.code() == StatusCode::kVersionTooNew) return state.status().WithContext(path);
+  // A process that was killed within SaveMemberState may have left the name in the cache only: what
+  // this member does from now on relies on it.
+  if (state.ok()) RETURN_IF_ERROR(disk.SyncDirectory(DirectoryOf(path)));
   return state;
 }
 

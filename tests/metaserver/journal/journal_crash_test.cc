@@ -248,6 +248,32 @@ bool Story(Journal& journal, Model& model) {
   return true;
 }
 
+// The process dies between giving a segment its name and syncing the folder; the next one appends
+// to that segment, and then the power goes.
+TEST(JournalCrashTest, ASegmentWhoseNameWasNotSyncedIsKeptOnceItWasOpened) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    SeededRandom random(seed);
+    SimDisk disk;
+    std::unique_ptr<Journal> journal = MustOpen(disk, random);
+    const std::string payload(3000, 'x');
+    while (journal->Append(Epoch(1), payload).ok()) {
+    }
+    ASSERT_TRUE(journal->PrepareSpare().ok());
+    ASSERT_TRUE(journal->Sync().ok());
+    // The next record begins a segment: its header is synced, its folder is not.
+    MustAppend(*journal, Epoch(1), payload);
+    disk.FailSync(2);
+    ASSERT_EQ(journal->Sync().code(), StatusCode::kIo);
+    disk.KillProcess();
+    journal = MustOpen(disk, random);
+    const JournalIndex last = MustAppend(*journal, Epoch(1), payload);
+    ASSERT_TRUE(journal->Sync().ok());
+    disk.Crash(random);
+    journal = MustOpen(disk, random);
+    ASSERT_EQ(journal->range().last, last) << "seed " << seed;
+  }
+}
+
 TEST(JournalCrashTest, APowerCutAtEveryPointOfAStoryIsSurvived) {
   bool finished = false;
   uint64_t cut = 1;

@@ -81,6 +81,23 @@ TEST_F(MemberStateTest, APowerCutAtEachStepLeavesTheOldOrTheNewState) {
   EXPECT_GT(new_ones, 30);
 }
 
+// The process dies after the file has its name, before that is durable. The next one may act on it.
+TEST_F(MemberStateTest, WhatWasLoadedStaysOverAPowerCut) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    SeededRandom random(seed);
+    ASSERT_TRUE(SaveMemberState(disk_, kPath, SomeState(1)).ok());
+    disk_.FailSync(2);
+    ASSERT_EQ(SaveMemberState(disk_, kPath, SomeState(2)).code(), StatusCode::kIo);
+    disk_.KillProcess();
+    Result<MemberState> loaded = LoadMemberState(disk_, kPath);
+    ASSERT_TRUE(loaded.ok());
+    disk_.Crash(random);
+    Result<MemberState> after = LoadMemberState(disk_, kPath);
+    ASSERT_TRUE(after.ok());
+    ASSERT_EQ(*after, *loaded) << "seed " << seed;
+  }
+}
+
 TEST_F(MemberStateTest, AFailedSyncIsTold) {
   disk_.FailSync(1);
   EXPECT_EQ(SaveMemberState(disk_, kPath, SomeState(1)).code(), StatusCode::kIo);
