@@ -130,7 +130,7 @@ Status MemberDriver::ChangeMembership(Lock& lock, const Membership& membership) 
   log_wanted_ = true;
   log_wakeup_.notify_all();
   Settle();
-  FlushLinks(lock);
+  RunDeferred(lock);
   const bool in_time = changed_.wait_for(lock, kChangeTimeout, [&] {
     return core_->commit_index() >= *index || lead_epoch_ != epoch || Ended();
   });
@@ -271,7 +271,7 @@ Result<MemberId> MemberDriver::TransferActive(MemberId target) {
   LOG_INFO("handing over to member {}", target);
   Settle();
   MarkLinks();
-  FlushLinks(lock);
+  RunDeferred(lock);
   return target;
 }
 

@@ -71,7 +71,7 @@ void MemberDriver::Receive(RaftMessage message) {
   Settle();
   // Room in the flow of records to it.
   if (answer && peer != peers_.end() && lead_epoch_ != Epoch()) MarkLink(peer->second.link);
-  FlushLinks(lock);
+  RunDeferred(lock);
 }
 
 void MemberDriver::DropWhatHasNoRoom(Lock& lock, AppendRequest* request) {
@@ -100,13 +100,16 @@ void MemberDriver::MarkLinks() {
   for (const auto& [id, peer] : peers_) MarkLink(peer.link);
 }
 
-void MemberDriver::FlushLinks(Lock& lock) {
-  if (dirty_links_.empty()) return;
+void MemberDriver::RunDeferred(Lock& lock) {
+  if (dirty_links_.empty() && wakes_.empty()) return;
   std::vector<LinkPtr> links;
   links.swap(dirty_links_);
+  std::vector<Waiter*> wakes;
+  wakes.swap(wakes_);
   lock.unlock();
   for (const LinkPtr& link : links) link->Kick();
   links.clear();  // the last reference waits for a thread that may need the lock
+  PostWakes(std::move(wakes));
   lock.lock();
 }
 

@@ -27,7 +27,7 @@ Result<JournalIndex> MemberDriver::Append(Epoch epoch, std::string payload) {
   // is larger than the queue goes alone.
   while (epoch == serve_epoch_ && queued_bytes_ > 0 &&
          queued_bytes_ + payload.size() > options_.max_queued_bytes) {
-    if (!Work(lock)) Sleep(lock, epoch, applied_.Next());
+    if (!Work(lock) && Sleep(lock, epoch, applied_.Next())) lock.lock();
   }
   RETURN_IF_ERROR(CheckActive(epoch));
   if (!space_status_.ok()) {
@@ -99,10 +99,11 @@ Status MemberDriver::WaitApplied(Epoch epoch, JournalIndex index) {
                   "record " + std::to_string(index.value()) + " was not appended");
   }
   while (epoch != Epoch() && epoch == lead_epoch_ && applied_ < index && !Ended()) {
-    if (!Work(lock)) Sleep(lock, epoch, index);
+    if (Work(lock)) continue;
+    if (std::optional<Status> outcome = Sleep(lock, epoch, index)) return *std::move(outcome);
   }
   Status outcome = WaitOutcome(epoch, index);
-  FlushLinks(lock);
+  RunDeferred(lock);
   return outcome;
 }
 
@@ -119,7 +120,10 @@ Status MemberDriver::WaitOutcome(Epoch epoch, JournalIndex index) const {
 }
 
 bool MemberDriver::HasSyncWork() const {
-  return failure_.ok() && !syncing_ && durable_ < core_->last_index();
+  if (!failure_.ok() || syncing_ || durable_ >= core_->last_index()) return false;
+  // The active syncs again when the others have what it synced before: meanwhile more records come,
+  // and all of them share one sync at each member.
+  return serve_epoch_ == Epoch() || durable_ <= core_->commit_index();
 }
 
 bool MemberDriver::HasApplyWork() const {
@@ -146,7 +150,7 @@ void MemberDriver::SyncStep(Lock& lock) {
   // What is synced here together is sent together: the others sync it at the same time.
   send_limit_ = core_->last_index();
   if (lead_epoch_ != Epoch()) MarkLinks();
-  FlushLinks(lock);
+  RunDeferred(lock);
   lock.unlock();
   Status status;
   {
@@ -177,7 +181,7 @@ void MemberDriver::SyncStep(Lock& lock) {
   if (epoch.ok()) core_->LogDurable(durable_, *epoch, now_ns);
   tail_.Trim(durable_);
   Settle();
-  FlushLinks(lock);
+  RunDeferred(lock);
 }
 
 Result<std::vector<CommittedRecord>> MemberDriver::TakeForApply(Lock& lock) {
@@ -224,24 +228,38 @@ void MemberDriver::ApplyStep(Lock& lock) {
   // Alone, nobody will ask for them.
   if (peers_.empty()) tail_.DropThrough(applied_);
   Settle();
-  FlushLinks(lock);
+  RunDeferred(lock);
 }
+
+MemberDriver::Waiter::Waiter(Epoch waited_epoch, JournalIndex waited_index)
+    : epoch(waited_epoch), index(waited_index) {
+  sem_init(&wakeup, /*pshared=*/0, /*value=*/0);
+}
+
+MemberDriver::Waiter::~Waiter() { sem_destroy(&wakeup); }
 
 void MemberDriver::WakeWaiters() {
   Waiter* first = nullptr;  // with the lowest and the highest index of those who sleep on
   Waiter* last = nullptr;
-  auto signal = [](Waiter* waiter) {
+  auto signal = [this](Waiter* waiter) {
     waiter->signalled = true;
-    waiter->wakeup.notify_one();
+    wakes_.push_back(waiter);
   };
-  for (Waiter* waiter : waiters_) {
-    if (waiter->signalled) continue;
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    Waiter* waiter = *it;
+    if (waiter->signalled) {
+      ++it;
+      continue;
+    }
     if (waiter->index <= applied_ || waiter->epoch != lead_epoch_ || Ended()) {
+      waiter->outcome = WaitOutcome(waiter->epoch, waiter->index);
       signal(waiter);
+      it = waiters_.erase(it);
       continue;
     }
     if (first == nullptr || waiter->index < first->index) first = waiter;
     if (last == nullptr || waiter->index > last->index) last = waiter;
+    ++it;
   }
   // On the active a step without a sleeper to do it is done by the threads that come to wait for
   // its records (or, when none comes, after the next tick); elsewhere nobody comes.
@@ -264,11 +282,22 @@ void MemberDriver::WakeWaiters() {
   }
 }
 
-void MemberDriver::Sleep(Lock& lock, Epoch epoch, JournalIndex index) {
+void MemberDriver::PostWakes(std::vector<Waiter*> wakes) const {
+  // A waiter is gone as soon as it was posted; sem_post allows for that.
+  for (Waiter* waiter : wakes) sem_post(&waiter->wakeup);
+}
+
+std::optional<Status> MemberDriver::Sleep(Lock& lock, Epoch epoch, JournalIndex index) {
   Waiter waiter(epoch, index);
   auto place = waiters_.insert(waiters_.end(), &waiter);
-  waiter.wakeup.wait(lock, [&] { return waiter.signalled; });
+  lock.unlock();
+  while (sem_wait(&waiter.wakeup) != 0) {  // a signal
+  }
+  // The post came after the outcome was set, if it was.
+  if (waiter.outcome) return std::move(waiter.outcome);
+  lock.lock();
   waiters_.erase(place);
+  return std::nullopt;
 }
 
 void MemberDriver::RunLog() {

@@ -37,7 +37,7 @@ void MemberDriver::RunTick() {
       apply_wakeup_.notify_one();
     }
     if (lead_epoch_ != Epoch()) MarkLinks();
-    FlushLinks(lock);
+    RunDeferred(lock);
     if (!LinksAreCurrent()) {
       lock.unlock();
       UpdateLinks();
@@ -58,6 +58,7 @@ void MemberDriver::RunMaintenance() {
       spares_tried_ = spares_wanted_;
       spare_tried_.notify_all();
     }
+    RunDeferred(lock);
     maintenance_wakeup_.wait_for(lock, kMaintenanceInterval, [&] {
       return stop_threads_ || spares_wanted_ > spares_tried_ ||
              (failure_.ok() &&
@@ -211,7 +212,7 @@ void MemberDriver::BeginLogAnew(Lock& lock) {
   tail_.Reset(offer.base_index.Next());
   core_->LogReset(offer.base_index, offer.base_epoch, offer.membership, Now());
   Settle();
-  FlushLinks(lock);
+  RunDeferred(lock);
 }
 
 }  // namespace tercet

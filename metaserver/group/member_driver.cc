@@ -73,14 +73,14 @@ void MemberDriver::Stop(std::chrono::milliseconds patience) {
       const MemberId target = BestStandby(Now());
       if (target != MemberId() && core_->Transfer(target, Now()).ok()) {
         Settle();
-        FlushLinks(lock);
+        RunDeferred(lock);
         changed_.wait_for(lock, patience, [&] { return Ended() || !core_->is_leader(); });
       }
     }
     stopping_ = true;
     if (failure_.ok()) core_->Resign(Now());
     Settle();
-    FlushLinks(lock);
+    RunDeferred(lock);
     changed_.notify_all();
     role_wakeup_.notify_all();
   }
@@ -205,6 +205,7 @@ void MemberDriver::Fail(const Status& status) {
   EndLeadership();
   PublishRole();
   WakeWaiters();
+  PostWakes(std::exchange(wakes_, {}));  // not every caller goes on to RunDeferred
   changed_.notify_all();
   spare_tried_.notify_all();
   maintenance_wakeup_.notify_all();
@@ -302,7 +303,7 @@ void MemberDriver::RunRole() {
     LOG_ERROR("could not become active under epoch {}: {}", epoch, status);
     core_->Resign(Now());
     Settle();
-    FlushLinks(lock);
+    RunDeferred(lock);
     role_wakeup_.wait_for(lock, kFailedActivationPause, [&] { return stopping_; });
   }
 }

@@ -16,6 +16,8 @@
 //   serving_      and BecomeActive has returned
 #pragma once
 
+#include <semaphore.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -83,13 +85,17 @@ class MemberDriver final : public LinkSource {
  private:
   using Lock = std::unique_lock<std::mutex>;
   using LinkPtr = std::shared_ptr<PeerLink>;
+  /// A thread that is asleep. It is told either that its wait is over, and then needs no lock to
+  /// return, or that there is a step for it to do. A semaphore of its own: a condition variable
+  /// would make all who are woken together queue for the lock.
   struct Waiter {
-    Waiter(Epoch waited_epoch, JournalIndex waited_index)
-        : epoch(waited_epoch), index(waited_index) {}
+    Waiter(Epoch waited_epoch, JournalIndex waited_index);
+    ~Waiter();
     const Epoch epoch;  // of the leadership it waits in
     const JournalIndex index;
-    bool signalled = false;
-    std::condition_variable wakeup;
+    bool signalled = false;         // in wakes_, or posted
+    std::optional<Status> outcome;  // its wait is over, and it is not among waiters_ any more
+    sem_t wakeup;
   };
   struct Peer {
     LinkPtr link;
@@ -107,7 +113,7 @@ class MemberDriver final : public LinkSource {
 
   // member_driver.cc: the core's effects, leadership.
   int64_t Now() const { return clock_.MonotonicNanos(); }
-  /// After each input to the core: everything that follows from it.
+  /// After each input to the core: everything that follows from it. RunDeferred comes next.
   void Settle();
   void RunEffects();
   Status Perform(RaftEffects& effects);
@@ -133,9 +139,13 @@ class MemberDriver final : public LinkSource {
   void SyncStep(Lock& lock);
   void ApplyStep(Lock& lock);
   Result<std::vector<CommittedRecord>> TakeForApply(Lock& lock);
-  /// Wakes those whose wait is over, and one for each step that has work and nobody doing it.
+  /// Chooses whom to wake: those whose wait is over, and one for each step that has work and nobody
+  /// doing it. RunDeferred wakes them.
   void WakeWaiters();
-  void Sleep(Lock& lock, Epoch epoch, JournalIndex index);
+  void PostWakes(std::vector<Waiter*> wakes) const;
+  /// The outcome of the wait when it is over, without the lock then; else there is a step to do, or
+  /// another reason to look again.
+  std::optional<Status> Sleep(Lock& lock, Epoch epoch, JournalIndex index);
   Status AwaitSpare(Lock& lock);
   Status WaitOutcome(Epoch epoch, JournalIndex index) const;
   /// Puts a record at the end of journal, tail and core.
@@ -147,8 +157,9 @@ class MemberDriver final : public LinkSource {
   void MarkLinks();
   /// Cuts records off the end that the journal could not take now.
   void DropWhatHasNoRoom(Lock& lock, AppendRequest* request);
-  /// Kicks the links that have something to send.
-  void FlushLinks(Lock& lock);
+  /// What follows from Settle and is better done without the lock: kicks the links that have
+  /// something to send and wakes who is to be woken.
+  void RunDeferred(Lock& lock);
   std::map<MemberId, std::string> WantedLinks() const;
   bool LinksAreCurrent() const;
   /// Not under mutex_.
@@ -217,7 +228,8 @@ class MemberDriver final : public LinkSource {
   JournalIndex durable_;
   JournalIndex applied_;
   RecordTail tail_;
-  std::list<Waiter*> waiters_;   // asleep; one per thread
+  std::list<Waiter*> waiters_;   // asleep, and their wait is not over
+  std::vector<Waiter*> wakes_;   // to be woken by RunDeferred
   bool syncing_ = false;         // a thread is in SyncStep
   bool applying_ = false;        // a thread is in ApplyStep
   int64_t sync_started_ns_ = 0;  // of the SyncStep in progress
