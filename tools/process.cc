@@ -24,6 +24,7 @@ std::string BootId() {
 
 struct Stat {
   char state = 0;
+  int threads = 0;
   uint64_t start_time = 0;
 };
 
@@ -38,8 +39,8 @@ std::optional<Stat> ReadStat(pid_t pid) {
   Stat stat;
   std::string skipped;
   fields >> stat.state;
-  for (int field = 4; field <= 21; ++field) fields >> skipped;
-  fields >> stat.start_time;
+  for (int field = 4; field <= 19; ++field) fields >> skipped;
+  fields >> stat.threads >> skipped >> stat.start_time;
   if (!fields) return std::nullopt;
   return stat;
 }
@@ -106,7 +107,10 @@ ProcessState StateOf(const ProcessId& id) {
   if (id.boot_id != BootId()) return ProcessState::kGone;
   std::optional<Stat> stat = ReadStat(id.pid);
   if (!stat || stat->start_time != id.start_time) return ProcessState::kGone;
-  if (stat->state == 'Z' || stat->state == 'X') return ProcessState::kGone;
+  if (stat->state == 'X') return ProcessState::kGone;
+  // The first thread of a killed process may have ended before the others, with which its ports and
+  // locks go.
+  if (stat->state == 'Z' && stat->threads <= 1) return ProcessState::kGone;
   return stat->state == 'T' ? ProcessState::kPaused : ProcessState::kRunning;
 }
 

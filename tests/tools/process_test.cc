@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace tercet {
 namespace {
@@ -88,6 +92,31 @@ TEST_F(ProcessTest, AZombieIsGone) {
   // Nobody reaps our child meanwhile.
   EXPECT_TRUE(WaitFor(seconds(10), [&] { return StateOf(*id) == ProcessState::kGone; }));
   EXPECT_EQ(::waitpid(id->pid, nullptr, 0), id->pid);
+}
+
+TEST_F(ProcessTest, AProcessWhoseFirstThreadEndedIsNotGone) {
+  // As it is for a moment after kill -9: its ports are still taken.
+  const pid_t pid = ::fork();
+  ASSERT_GE(pid, 0);
+  if (pid == 0) {
+    std::thread([] { ::pause(); }).detach();
+    ::syscall(SYS_exit, 0);
+  }
+  const auto stat = [pid] {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+    std::vector<std::string> fields;
+    for (std::string field; in >> field;) fields.push_back(field);
+    return fields;
+  };
+  ASSERT_TRUE(WaitFor(seconds(10), [&] { return stat().at(2) == "Z"; }));
+  auto other = Spawn({"/bin/true"});
+  ASSERT_TRUE(other.ok());
+  ProcessId id = *other;
+  id.pid = pid;
+  id.start_time = std::stoull(stat().at(21));
+  EXPECT_EQ(StateOf(id), ProcessState::kRunning);
+  EXPECT_TRUE(SendSignal(id, SIGKILL).ok());
+  EXPECT_TRUE(WaitUntilGone(id, seconds(10)));
 }
 
 TEST_F(ProcessTest, AnotherProcessWithTheSameNumberIsNeverSignalled) {
