@@ -70,10 +70,10 @@ TEST_F(BadInputTest, ConfigurationErrorsNameFileKeyAndBounds) {
 
 TEST_F(BadInputTest, APortInUseIsNamed) {
   const std::string address = cluster_->meta_address();
+  const std::string host = address.substr(0, address.rfind(':'));
   const std::string port = address.substr(address.rfind(':') + 1);
-  const std::string config =
-      Config("data_dir = \"" + directory_ +
-             "/data\"\n[listen]\nhost = \"127.0.0.1\"\nport = " + port + "\n");
+  const std::string config = Config("data_dir = \"" + directory_ + "/data\"\n[listen]\nhost = \"" +
+                                    host + "\"\nport = " + port + "\n");
   ExpectFailure(Shell(Binary("tercet-metaserver") + " --config " + config +
                           " --set log.file=" + directory_ + "/log",
                       30),
