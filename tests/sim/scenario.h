@@ -33,10 +33,8 @@ enum class Fault : uint32_t {
   kAddMember,
   kRemoveMember,
   kPromoteWitness,
-  kDeleteState,     // of a standby
-  kRestlessVoters,  // the leader and one other lose each other, and the rest restarts again and
-                    // again
-  kShortReigns,     // whoever is elected falls within milliseconds, for a while
+  kDeleteState,  // of a standby
+  kShortReigns,  // whoever is elected falls within milliseconds, for a while
   kCount,
 };
 
