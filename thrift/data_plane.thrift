@@ -18,6 +18,17 @@ enum FrameKind {
   TRUNCATE_RESPONSE = 11,
   STAT = 12,
   STAT_RESPONSE = 13,
+  /** Server to requester, no header, no answer, request id 0: what is owed on this connection is being worked on.
+   *  Whoever waits for an answer takes it as progress; a process that is stopped does not send it. */
+  WORKING = 14,
+  SEAL = 16,
+  SEAL_RESPONSE = 17,
+  TABLE = 18,
+  TABLE_RESPONSE = 19,
+  PULL = 20,
+  PULL_RESPONSE = 21,
+  PING = 22,
+  PING_RESPONSE = 23,
 }
 
 /** First frame of every connection. */
@@ -113,4 +124,85 @@ struct StatResponseHeader {
   /** Highest byte ever written + 1. */
   3: i32 length = 0,
   4: string disk_path,
+}
+
+// ---- commands of the active metaserver (metaserver/repair/protocol.md) ----
+// They carry its epoch; a server that has seen a higher one refuses them as kStaleEpoch.
+
+/** Raises the replica's generation, durably: from then on nothing older is read or written here. */
+struct SealHeader {
+  1: i64 epoch = 0,
+  2: i64 block_id = 0,
+  /** The new generation. A replica that has it already answers OK, one with a higher one kStaleGeneration. */
+  3: i64 generation = 0,
+  /** Where there is no replica an empty one is made with this generation (blocks that may never have been written). */
+  4: bool create_if_absent = false,
+  /** Read all pages and count the damaged ones. */
+  5: bool verify = false,
+  /** A suspect replica: take its damaged pages for what they hold and its content for good (all are suspect). */
+  6: bool accept_suspect = false,
+}
+struct SealResponseHeader {
+  1: common.WireStatus status,
+  /** There is no complete replica of the block here, and none was made. The other fields are unset. */
+  2: bool absent = false,
+  3: i64 generation_before = 0,
+  4: i32 length = 0,
+  /** CRC-32C over the page checksums (4 bytes each, little-endian) of all pages: equal, together with the length, for
+   *  replicas with equal content. */
+  5: i32 table_crc = 0,
+  /** It may lack acknowledged writes since the machine crashed. */
+  6: bool suspect = false,
+  /** With `verify`. */
+  7: i32 damaged_pages = 0,
+}
+
+/** The page checksums of a replica. The payload of the answer: CRC-32C of each page up to the length, 4 bytes each,
+ *  little-endian. */
+struct TableHeader {
+  1: i64 block_id = 0,
+  2: i64 generation = 0,
+}
+struct TableResponseHeader {
+  1: common.WireStatus status,
+  2: i32 length = 0,
+}
+
+/** Make your replica equal to the source's: pages whose checksums differ are read from there. Answered when done; WORKING is
+ *  sent meanwhile. A requester that closes the connection cancels it. */
+struct PullHeader {
+  1: i64 epoch = 0,
+  2: i64 block_id = 0,
+  3: ChainHop source,
+  /** What the source's replica has. */
+  4: i64 source_generation = 0,
+  /** 0: prepare. The source is not sealed; the copy may be mixed of several moments, gets generation 0, is not served, not
+   *  reported, and serves as the base of a later pull. Otherwise finish: the replica is equal to the (sealed) source, durable,
+   *  and has this generation, when the answer is OK. */
+  5: i64 generation = 0,
+  /** Compare the own replica's pages with its own checksums first: damaged ones count as differing. */
+  6: bool verify_base = false,
+  /** Which limit applies to preparing: see PullClass. */
+  7: i32 pull_class = 1,
+}
+/** Limits on bytes per second apply to each class by itself. Never renumber. */
+enum PullClass {
+  /** Not limited: few replicas are left, or a writer waits. */
+  URGENT = 0,
+  REPAIR = 1,
+  /** Drain, balance, conversion. */
+  MOVE = 2,
+}
+struct PullResponseHeader {
+  1: common.WireStatus status,
+  2: i64 copied_bytes = 0,
+  3: i32 length = 0,
+  /** With an error: the server where it happened, the source or this one. */
+  4: i32 failed_server_id = 0,
+}
+
+/** Answered at once by a server that works. */
+struct PingHeader {}
+struct PingResponseHeader {
+  1: common.WireStatus status,
 }

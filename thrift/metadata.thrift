@@ -6,6 +6,7 @@
 namespace cpp tercet.wire
 
 include "common.thrift"
+include "registry.thrift"
 
 struct MutationContext {
   1: i64 session_id = 0,
@@ -296,6 +297,46 @@ struct CommitWriteResponse {
   2: common.Attributes attributes,
 }
 
+/** A writer cannot go on with a block's chain: the active takes the failed servers out of it, makes the others equal under
+ *  a new generation, and answers with what the block is then. Answered with the block as it is when its generation is not the
+ *  named one any more. Does nothing twice; no context is needed. kUnavailable: too few servers just now, try again; kNoSpace;
+ *  kConflict: the block left the file. */
+struct RecoverBlockRequest {
+  1: i64 session_id = 0,
+  2: i64 inode = 0,
+  3: i64 block_index = 0,
+  4: i64 block_id = 0,
+  /** With which the writer failed. */
+  5: i64 generation = 0,
+  /** Whom the writer could not write to; may be empty (kStaleGeneration was answered). */
+  6: list<i32> failed_servers,
+  /** StatusCode of the failure. */
+  7: i32 failure = 0,
+  /** Something that was written to this block under this id was acknowledged to this writer. */
+  8: bool has_data = false,
+  /** Servers this client could not reach just now: not to be chosen as new ones. */
+  9: list<i32> exclude_servers,
+}
+struct RecoverBlockResponse {
+  1: common.ReplyInfo info,
+  /** Another block id than before when the old one held nothing. */
+  2: common.BlockInfo block,
+  3: list<common.ServerAddress> servers,
+}
+
+/** Replicas that readers found bad. Taken as hints: the active has them checked. */
+struct ReportBadReplicasRequest {
+  1: i64 session_id = 0,
+  2: list<BadReplicaReport> replicas,
+}
+struct BadReplicaReport {
+  1: i64 block_id = 0,
+  2: i64 generation = 0,
+  3: i32 server_id = 0,
+  4: registry.BadReplicaReason reason = registry.BadReplicaReason.DAMAGED,
+}
+struct ReportBadReplicasResponse { 1: common.ReplyInfo info }
+
 /** Answered at once by every member of the group: kOk by the active, else kNotActive; `epoch` is the
  *  newest the member knows, and active_hint the leader of that epoch if it knows one that serves. */
 struct FindActiveRequest {}
@@ -330,4 +371,6 @@ service MetadataService {
   RemoveXattrResponse RemoveXattr(1: RemoveXattrRequest request),
   AllocateBlockResponse AllocateBlock(1: AllocateBlockRequest request),
   CommitWriteResponse CommitWrite(1: CommitWriteRequest request),
+  RecoverBlockResponse RecoverBlock(1: RecoverBlockRequest request),
+  ReportBadReplicasResponse ReportBadReplicas(1: ReportBadReplicasRequest request),
 }

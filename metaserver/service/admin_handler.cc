@@ -18,7 +18,7 @@ int64_t CountOf(const Map& map, const typename Map::key_type& key) {
 
 MemberId IdFromWire(int32_t id) { return MemberId(static_cast<uint32_t>(id)); }
 
-class AdminHandler final : public wire::AdminServiceIf {
+class AdminHandler final : public wire::AdminServiceNull {
  public:
   explicit AdminHandler(const AdminParts& parts) : parts_(parts) {}
 

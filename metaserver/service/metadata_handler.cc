@@ -7,7 +7,7 @@
 namespace tercet {
 namespace {
 
-class MetadataHandler final : public wire::MetadataServiceIf {
+class MetadataHandler final : public wire::MetadataServiceNull {
  public:
   explicit MetadataHandler(const HandlerParts& parts) : parts_(parts) {}
 

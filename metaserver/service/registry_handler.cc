@@ -4,7 +4,7 @@
 namespace tercet {
 namespace {
 
-class RegistryHandler final : public wire::RegistryServiceIf {
+class RegistryHandler final : public wire::RegistryServiceNull {
  public:
   explicit RegistryHandler(const HandlerParts& parts) : registry_(parts.registry) {}
 

@@ -14,7 +14,7 @@ void RefuseNotActive(const Consensus* consensus, wire::ReplyInfo* info) {
 
 namespace {
 
-class StatelessMetadataHandler final : public wire::MetadataServiceIf {
+class StatelessMetadataHandler final : public wire::MetadataServiceNull {
  public:
   explicit StatelessMetadataHandler(const Consensus* consensus) : consensus_(consensus) {}
 
@@ -106,7 +106,7 @@ class StatelessMetadataHandler final : public wire::MetadataServiceIf {
   const Consensus* const consensus_;
 };
 
-class StatelessRegistryHandler final : public wire::RegistryServiceIf {
+class StatelessRegistryHandler final : public wire::RegistryServiceNull {
  public:
   explicit StatelessRegistryHandler(const Consensus* consensus) : consensus_(consensus) {}
 

@@ -4,7 +4,7 @@
 
 namespace tercet {
 
-class FakeRegistry::Handler final : public wire::RegistryServiceIf {
+class FakeRegistry::Handler final : public wire::RegistryServiceNull {
  public:
   explicit Handler(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 

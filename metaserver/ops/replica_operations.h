@@ -1,0 +1,92 @@
+// Changes of where the replicas of blocks are, and of the servers that hold them. Operations of the
+// metaserver itself like those of internal_operations.h: evaluated in a transaction and journaled;
+// calling one again after its record was lost or applied is harmless. The protocol they belong to:
+// metaserver/repair/protocol.md.
+//
+// Invariants beside those of mutations.h:
+//  - A block has a repair row while a reconfiguration is under way (sealing != 0) or something is
+//  known to be wrong with it: fewer or
+//    more replicas than its inode's policy wants, a bad replica, a place that breaks the policy.
+//    Blocks of which only a server is dead or draining have none: those are found through the
+//    server's replica rows.
+//  - A file block row's `stale` names exactly the servers that have a held delete task for the
+//  block.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/base/ids.h"
+#include "common/base/status.h"
+#include "metaserver/namespace/records.h"
+#include "metaserver/ops/operation.h"
+
+namespace tercet {
+
+/// The block as the begin record found it, and the generation of the attempt.
+struct BegunReconfiguration {
+  Generation sealing;
+  std::vector<ServerId> chain;
+  bool reserved = false;
+};
+
+/// Journals that an attempt uses the next generation. kConflict: the block is not of generation
+/// `from` any more, or is gone.
+Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& context, BlockId block,
+                                                          Generation from);
+
+struct CommitReconfigurationArguments {
+  BlockId block;
+  Generation from;
+  Generation sealing;
+  std::vector<ServerId> chain;  // new, 1 to kMaxChainLength
+};
+/// The new generation and chain: file block row, replica rows (none while reserved), change_version
+/// of the inode; delete tasks for members of the old chain that left, held while there are fewer
+/// replicas than the policy wants, holds lifted and `stale` emptied when there are enough; held
+/// tasks of servers that are back in the chain go. The repair row goes, or says what is still
+/// wanted. kConflict: the attempt was overtaken, or the block is gone; then targets may hold
+/// replicas: EvaluateDiscardTargets.
+Result<FileBlockRecord> EvaluateCommitReconfiguration(
+    OperationContext& context, const CommitReconfigurationArguments& arguments);
+
+/// Delete tasks (not held) for servers that may hold a replica of a given-up attempt and are not in
+/// the block's chain (or the block is gone), of generations up to `sealing`.
+Status EvaluateDiscardTargets(OperationContext& context, BlockId block, Generation sealing,
+                              std::span<const ServerId> targets);
+
+struct BadReplicaNote {
+  BlockId block;
+  Generation generation;
+  ServerId server;
+  uint8_t reason = 0;  // wire::BadReplicaReason
+};
+/// Notes bad replicas in the blocks' repair rows. Those that the journal does not place there in
+/// that generation are skipped. Returns how many were noted.
+Result<int> EvaluateNoteBadReplicas(OperationContext& context,
+                                    std::span<const BadReplicaNote> notes);
+
+/// Looks at the block again: puts the repair row that its state calls for (too few, too many,
+/// misplaced), or removes one that is not called for any more. `misplaced` is the placement's
+/// judgement. Nothing happens while an attempt is under way.
+Status EvaluateReviewBlock(OperationContext& context, BlockId block, bool misplaced);
+
+/// A reserved block that holds nothing acknowledged is replaced by a new one on other servers (for
+/// its only reserver). kFailedPrecondition when that is not so: then it must be recovered.
+Result<FileBlockRecord> EvaluateReplaceUnwritten(OperationContext& context, InodeId inode,
+                                                 uint64_t index, BlockId block,
+                                                 std::span<const ServerId> exclude);
+
+// ---- servers ----
+
+enum class ServiceState : uint8_t { kInService = 0, kDraining = 1, kMaintenance = 2, kRemoved = 3 };
+
+/// kNotFound. kRemoved cannot be left again. `until_ns`: end of maintenance, 0: none.
+Status EvaluateSetServerState(OperationContext& context, ServerId server, ServiceState state,
+                              int64_t until_ns);
+/// kNotFound: unknown server. State: wire::DiskState; kInService removes the row.
+Status EvaluateSetDiskState(OperationContext& context, ServerId server, std::string_view disk_uuid,
+                            uint8_t state);
+
+}  // namespace tercet
