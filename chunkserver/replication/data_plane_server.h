@@ -1,5 +1,6 @@
-// The data plane of a chunk server: accepts frame connections, serves reads, and passes writes down
-// the chain. chain.md tells the life of a write, what a crash leaves and why replicas stay alike.
+// The data plane of a chunk server: accepts frame connections, serves reads, passes writes down the
+// chain, and carries out the active metaserver's commands (SEAL, PULL). chain.md tells the life of a
+// write and of a pull, what a crash leaves and why replicas stay alike.
 #pragma once
 
 #include <chrono>
@@ -15,6 +16,9 @@
 namespace tercet {
 
 class BlockStore;
+namespace wire {
+class BackgroundLimits;
+}
 
 /// The version of the frames' meaning; a HELLO with another one is refused.
 inline constexpr int32_t kDataPlaneProtocolVersion = 1;
@@ -24,11 +28,16 @@ struct DataPlaneOptions {
   int max_connections = 4096;  // more are closed at once
   /// Connections to each server behind this one in a chain; a block always uses the same one.
   int links_per_peer = 4;
-  /// A downstream server that answers nothing for so long while it owes an answer has failed.
-  std::chrono::milliseconds progress_deadline{5000};
-  /// Added to the deadline for every server behind the downstream one, so that the server next to a
-  /// failed one reports first.
-  std::chrono::milliseconds hop_allowance{1000};
+  /// A peer that owes an answer and sends neither that nor WORKING for so long has failed. At least
+  /// three times `working_interval`.
+  std::chrono::milliseconds progress_deadline{2000};
+  /// How often WORKING is sent while answers are owed.
+  std::chrono::milliseconds working_interval{500};
+  /// Work on the own disks may take so long; then this server no longer says that it is working, and is
+  /// found by `progress_deadline`.
+  std::chrono::milliseconds disk_deadline{10'000};
+  /// The time between attempts to reach a server whose link failed, as long as somebody wants to.
+  std::chrono::milliseconds reconnect_interval{200};
   /// When a downstream server's queue is full and it has stood still for so long, writes for it are
   /// refused at once, so that they do not hold up other writes of the connection they came by.
   std::chrono::milliseconds stall_refusal{1000};
@@ -38,6 +47,24 @@ struct DataPlaneOptions {
   /// Operations of one upstream connection that were accepted and are not answered yet.
   size_t max_pending_per_connection = 4096;
   int sync_threads = 8;
+  /// Pulls that prepare (PullHeader) at once; more are refused as kBusy.
+  int max_prepares = 8;
+  /// Pulls that finish at once; up to `max_queued_finishes` more wait for their turn.
+  int max_finishes = 64;
+  size_t max_queued_finishes = 4096;
+};
+
+/// What clients get from this server: figures of the last one to two seconds, and totals. Chunk
+/// servers' and metaservers' requests do not count as clients'.
+struct DataPlaneLoad {
+  int64_t read_p99_us = 0;   // 0: there were none
+  int64_t write_p99_us = 0;  // from a write's header to its answer
+  int64_t client_bytes_per_second = 0;
+  int64_t client_requests_per_second = 0;
+  int64_t pulled_bytes = 0;  // since the start
+  int32_t pulls_running = 0;
+  /// Monotonic (Clock::MonotonicNanos) time of the last request of a client; 0: none yet.
+  int64_t last_client_request_nanos = 0;
 };
 
 /// Thread-safe.
@@ -53,6 +80,11 @@ class DataPlaneServer {
   /// The cluster (16 bytes) and the server's number in it, once registered. May be called again
   /// with the same values.
   void SetIdentity(const std::string& cluster_id, ServerId server_id);
+
+  /// What pulls that prepare may use; takes effect at once, also for those that run. 0: no limit.
+  void SetLimits(const wire::BackgroundLimits& limits);
+  /// Cheap; takes no lock that requests take.
+  DataPlaneLoad Load() const;
 
   uint16_t port() const;
   const DataPlaneCounters& counters() const;
