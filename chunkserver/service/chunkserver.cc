@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "chunkserver/store/disk_identity.h"
+#include "common/base/hex.h"
 #include "common/log/log.h"
 
 namespace tercet {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "chunkserver/store/disk_identity.h"
+#include "common/base/hex.h"
 #include "common/base/version.h"
 #include "common/log/log.h"
 #include "common/rpc/wire_status.h"

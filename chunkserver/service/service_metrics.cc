@@ -1,7 +1,7 @@
 #include "chunkserver/service/service_metrics.h"
 
 #include "chunkserver/replication/data_plane_metrics.h"
-#include "chunkserver/store/disk_identity.h"
+#include "common/base/hex.h"
 
 namespace tercet {
 

@@ -6,6 +6,7 @@
 #include "chunkserver/store/disk_identity.h"
 #include "chunkserver/store/handle_cache.h"
 #include "chunkserver/store/store_disk.h"
+#include "common/base/hex.h"
 #include "common/log/log.h"
 
 namespace tercet {

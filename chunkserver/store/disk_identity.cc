@@ -76,14 +76,4 @@ Result<Epoch> DecodeEpochFile(std::string_view bytes) {
   return epoch;
 }
 
-std::string HexOf(std::string_view bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (unsigned char byte : bytes) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
-}
-
 }  // namespace tercet

@@ -26,7 +26,4 @@ Result<DiskIdentity> DecodeDiskIdentity(std::string_view bytes);
 std::string EncodeEpochFile(Epoch epoch);
 Result<Epoch> DecodeEpochFile(std::string_view bytes);
 
-/// Lower-case hexadecimal, for messages.
-std::string HexOf(std::string_view bytes);
-
 }  // namespace tercet

@@ -2,6 +2,7 @@
 
 #include <mutex>
 
+#include "common/base/hex.h"
 #include "common/log/log.h"
 #include "common/rpc/wire_status.h"
 #include "metaserver/group/group_wire.h"
@@ -33,8 +34,8 @@ Status GroupHandler::CheckHello(const wire::HelloRequest& request) {
   if (driver_ == nullptr) return Stopping();
   if (request.cluster_id != driver_->identity().cluster_id) {
     return Status(StatusCode::kWrongCluster, "this metaserver belongs to cluster " +
-                                                 HexId(driver_->identity().cluster_id) +
-                                                 ", the caller to " + HexId(request.cluster_id));
+                                                 HexOf(driver_->identity().cluster_id) +
+                                                 ", the caller to " + HexOf(request.cluster_id));
   }
   if (static_cast<uint64_t>(request.group_id) != driver_->group_id()) {
     return Status(StatusCode::kWrongCluster,
@@ -65,7 +66,7 @@ Status GroupHandler::CheckJoin(const wire::JoinRequest& request) {
   if (same) return Status::Ok();
   return Status(StatusCode::kFailedPrecondition,
                 "it is already member " + std::to_string(driver_->self().value()) +
-                    " of the metadata group of cluster " + HexId(driver_->identity().cluster_id) +
+                    " of the metadata group of cluster " + HexOf(driver_->identity().cluster_id) +
                     "; to add it anew, stop it, move its data_dir away and start it with "
                     "group.join=true and an empty one");
 }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/base/hex.h"
 #include "common/log/log.h"
 #include "common/rpc/wire_status.h"
 #include "metaserver/journal/node_identity.h"
@@ -56,8 +57,8 @@ Status JoinWaiter::TakeIn(const wire::JoinRequest& request) {
   }
   if (!options_.cluster_id.empty() && options_.cluster_id != request.cluster_id) {
     return Status(StatusCode::kWrongCluster, "it is configured for cluster " +
-                                                 HexId(options_.cluster_id) + ", not " +
-                                                 HexId(request.cluster_id));
+                                                 HexOf(options_.cluster_id) + ", not " +
+                                                 HexOf(request.cluster_id));
   }
   RETURN_IF_ERROR(disk_.MakeDirectories(options_.journal_folder));
   NodeIdentity identity;
@@ -65,7 +66,7 @@ Status JoinWaiter::TakeIn(const wire::JoinRequest& request) {
   RETURN_IF_ERROR(CheckOrCreateIdentity(disk_, options_.identity_path, identity, random_).status());
   RETURN_IF_ERROR(SaveMemberState(disk_, options_.member_state_path, state));
   LOG_INFO("became member {} of the metadata group of cluster {} on request of {}", state.self,
-           HexId(request.cluster_id), request.leader_address);
+           HexOf(request.cluster_id), request.leader_address);
   joined_ = std::move(state);
   changed_.notify_all();
   return Status::Ok();

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/hex.h"
 #include "metaserver/journal/journal.h"
 #include "metaserver/journal/rebuild_advice.h"
 #include "metaserver/journal/segment_scanner.h"
@@ -105,8 +106,8 @@ class Journal::Recovery {
     for (const std::shared_ptr<Segment>& segment : journal_.segments_) {
       if (segment->header.cluster_id != journal_.identity_.cluster_id) {
         return Status(StatusCode::kWrongCluster,
-                      segment->path + " belongs to cluster " + HexId(segment->header.cluster_id) +
-                          ", but its folder to " + HexId(journal_.identity_.cluster_id));
+                      segment->path + " belongs to cluster " + HexOf(segment->header.cluster_id) +
+                          ", but its folder to " + HexOf(journal_.identity_.cluster_id));
       }
     }
     return Status::Ok();

@@ -2,6 +2,7 @@
 
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
+#include "common/base/hex.h"
 #include "metaserver/journal/journal_format.h"
 #include "metaserver/journal/rebuild_advice.h"
 
@@ -22,16 +23,6 @@ std::string Encode(const NodeIdentity& identity) {
 }
 
 }  // namespace
-
-std::string HexId(std::string_view id) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (unsigned char byte : id) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
-}
 
 Result<NodeIdentity> LoadIdentity(Disk& disk, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string bytes, ReadWholeFile(disk, path, 4096));
@@ -74,13 +65,13 @@ Result<NodeIdentity> CheckOrCreateIdentity(Disk& disk, const std::string& path,
   RETURN_IF_ERROR(found.status());
   if (!wanted.cluster_id.empty() && wanted.cluster_id != found->cluster_id) {
     return Status(StatusCode::kWrongCluster,
-                  path + " says that this folder belongs to cluster " + HexId(found->cluster_id) +
-                      ", not to " + HexId(wanted.cluster_id) + "; check the data folder's path");
+                  path + " says that this folder belongs to cluster " + HexOf(found->cluster_id) +
+                      ", not to " + HexOf(wanted.cluster_id) + "; check the data folder's path");
   }
   if (!wanted.server_uuid.empty() && wanted.server_uuid != found->server_uuid) {
     return Status(StatusCode::kFailedPrecondition,
-                  path + " says that this folder belongs to server " + HexId(found->server_uuid) +
-                      ", not to " + HexId(wanted.server_uuid) + "; check the data folder's path");
+                  path + " says that this folder belongs to server " + HexOf(found->server_uuid) +
+                      ", not to " + HexOf(wanted.server_uuid) + "; check the data folder's path");
   }
   return found;
 }

@@ -23,7 +23,4 @@ Result<NodeIdentity> LoadIdentity(Disk& disk, const std::string& path);
 Result<NodeIdentity> CheckOrCreateIdentity(Disk& disk, const std::string& path,
                                            const NodeIdentity& wanted, Random& random);
 
-/// The bytes in hexadecimal, for messages.
-std::string HexId(std::string_view id);
-
 }  // namespace tercet

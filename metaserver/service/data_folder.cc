@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/hex.h"
 #include "common/log/log.h"
 #include "metaserver/journal/rebuild_advice.h"
 #include "metaserver/namespace/state_builder.h"
@@ -9,14 +10,6 @@
 #include "metaserver/service/state_fetcher.h"
 
 namespace tercet {
-
-std::string BytesFromHex(const std::string& hex) {
-  std::string bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-  }
-  return bytes;
-}
 
 namespace {
 
@@ -71,7 +64,7 @@ Result<std::unique_ptr<Journal>> OpenJournal(const MetaserverConfig& config, Dis
                                              Random& random) {
   JournalOptions options;
   options.folder = DataFolder(config.data_dir).journal();
-  options.identity.cluster_id = BytesFromHex(config.cluster_id);
+  ASSIGN_OR_RETURN(options.identity.cluster_id, BytesFromHex(config.cluster_id));
   options.segment_bytes = config.journal_segment_bytes;
   options.max_payload_bytes = std::min(options.max_payload_bytes, config.journal_segment_bytes / 2);
   return Journal::Open(disk, random, options);

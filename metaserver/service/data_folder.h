@@ -43,9 +43,6 @@ class DataFolder {
   const std::string path_;
 };
 
-/// Of hexadecimal digits, two per byte.
-std::string BytesFromHex(const std::string& hex);
-
 /// Makes the folder. kFailedPrecondition when it holds something else than a metaserver: a mistyped
 /// path must not be filled.
 Status PrepareDataFolder(Disk& disk, const DataFolder& folder);

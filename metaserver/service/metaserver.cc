@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/hex.h"
 #include "common/base/version.h"
 #include "common/log/log.h"
 #include "metaserver/namespace/tables.h"
@@ -104,7 +105,7 @@ Status Metaserver::Enter() {
   LOG_INFO(
       "serving address={} port={} mode={} cluster={} epoch={} journal_index={} "
       "replayed_records={} took_ms={}",
-      Address(), port(), MetaserverModeName(mode_), HexId(cluster_id_), state.epoch,
+      Address(), port(), MetaserverModeName(mode_), HexOf(cluster_id_), state.epoch,
       state.applied_index, member_ != nullptr ? member_->counters().replayed_records : 0,
       clock_.MonotonicMillis() - begin_ms);
   return Status::Ok();
@@ -123,7 +124,7 @@ Status Metaserver::EnterJoining() {
   options.journal_folder = folder_.journal();
   options.identity_path = folder_.journal() + "/identity";
   options.member_state_path = folder_.member_state();
-  options.cluster_id = BytesFromHex(config_.cluster_id);
+  ASSIGN_OR_RETURN(options.cluster_id, BytesFromHex(config_.cluster_id));
   waiter_ = std::make_shared<JoinWaiter>(std::move(options), disk_, random_);
   LOG_INFO("waiting to be added to a metadata group: tercet meta add {}", Address());
   return Status::Ok();
@@ -159,7 +160,7 @@ Status Metaserver::CheckStateCluster() {
   if (state_cluster_id == cluster_id_) return Status::Ok();
   return Status(StatusCode::kWrongCluster,
                 "journal and state in " + folder_.path() + " belong to different clusters (" +
-                    HexId(cluster_id_) + " and " + HexId(state_cluster_id) +
+                    HexOf(cluster_id_) + " and " + HexOf(state_cluster_id) +
                     "): restore the two from the same backup");
 }
 
@@ -239,7 +240,7 @@ Status Metaserver::BringUpAlone() {
   if (!format) {
     RETURN_IF_ERROR(services_->Format(cluster_id_, static_cast<uint32_t>(config_.block_size_bytes),
                                       config_.replicas, config_.min_replicas));
-    LOG_INFO("made a new file system cluster={}", HexId(cluster_id_));
+    LOG_INFO("made a new file system cluster={}", HexOf(cluster_id_));
   }
   return CheckStateCluster();
 }

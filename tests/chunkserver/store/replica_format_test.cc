@@ -7,6 +7,7 @@
 #include "chunkserver/store/store_disk.h"
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
+#include "common/base/hex.h"
 #include "common/env/random.h"
 
 namespace tercet {
