@@ -97,6 +97,17 @@ std::string DeleteTaskKey(ServerId server, BlockId block) {
   return key;
 }
 
+std::string RepairKey(BlockId block) { return NumberKey(TableId::kRepair, block.value()); }
+
+std::string PolicyWalkKey(InodeId inode) { return NumberKey(TableId::kPolicyWalk, inode.value()); }
+
+std::string TrashKey(int64_t expires_ns, InodeId inode) {
+  std::string key = Prefix(TableId::kTrash, 16);
+  PutBigEndian64(&key, static_cast<uint64_t>(expires_ns));
+  PutBigEndian64(&key, inode.value());
+  return key;
+}
+
 std::string SessionKey(SessionId session) { return NumberKey(TableId::kSession, session.value()); }
 
 std::string SessionByUuidKey(std::string_view uuid) {
@@ -117,6 +128,19 @@ std::string ServerKey(ServerId server) {
 }
 
 std::string ServerByUuidKey(std::string_view uuid) { return UuidKey(TableId::kServerByUuid, uuid); }
+
+std::string DiskKey(ServerId server, std::string_view disk_uuid) {
+  std::string key = Prefix(TableId::kDisk, 4 + disk_uuid.size());
+  PutBigEndian32(&key, server.value());
+  key.append(disk_uuid);
+  return key;
+}
+
+std::string PlacementRuleKey(uint32_t rule) {
+  std::string key = Prefix(TableId::kPlacementRule, 4);
+  PutBigEndian32(&key, rule);
+  return key;
+}
 
 KeyRange TableRange(TableId table) {
   return {std::string(1, static_cast<char>(table)), TableEnd(table)};
@@ -152,6 +176,18 @@ KeyRange SlotReplyRange(SessionId session) {
           NumberEnd(TableId::kSlotReply, session.value())};
 }
 
+KeyRange TrashRangeFrom(int64_t expires_ns, InodeId inode) {
+  return {TrashKey(expires_ns, inode), TableEnd(TableId::kTrash)};
+}
+
+KeyRange DiskRange(ServerId server) {
+  const std::string from = DiskKey(server, {});
+  if (server.value() == std::numeric_limits<uint32_t>::max()) {
+    return {from, TableEnd(TableId::kDisk)};
+  }
+  return {from, DiskKey(server.Next(), {})};
+}
+
 KeyRange IdRangeFrom(TableId table, uint64_t first) {
   return {NumberKey(table, first), TableEnd(table)};
 }
@@ -169,11 +205,18 @@ std::optional<ParsedKey> ParseKey(std::string_view key) {
     case TableId::kBlockOwner:
     case TableId::kOrphan:
     case TableId::kTruncation:
+    case TableId::kRepair:
+    case TableId::kPolicyWalk:
     case TableId::kSession:
       parsed.first = decoder.BigEndian64();
       break;
     case TableId::kServer:
+    case TableId::kPlacementRule:
       parsed.first = decoder.BigEndian32();
+      break;
+    case TableId::kDisk:
+      parsed.first = decoder.BigEndian32();
+      parsed.name = decoder.Bytes(16);
       break;
     case TableId::kDentry:
     case TableId::kXattr:
@@ -182,6 +225,7 @@ std::optional<ParsedKey> ParseKey(std::string_view key) {
       if (decoder.failed() || parsed.name.empty()) return std::nullopt;
       return parsed;
     case TableId::kFileBlock:
+    case TableId::kTrash:
       parsed.first = decoder.BigEndian64();
       parsed.second = decoder.BigEndian64();
       break;

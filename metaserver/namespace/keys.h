@@ -25,11 +25,16 @@ enum class TableId : uint8_t {
   kOrphan = 0x16,         // inode
   kTruncation = 0x17,     // inode
   kDeleteTask = 0x18,     // server, block
+  kRepair = 0x19,         // block
+  kPolicyWalk = 0x1a,     // inode
+  kTrash = 0x1b,          // expiry, inode
   kSession = 0x20,        // session
   kSessionByUuid = 0x21,  // client uuid
   kSlotReply = 0x22,      // session, slot
   kServer = 0x30,         // server
   kServerByUuid = 0x31,   // server uuid
+  kDisk = 0x32,           // server, disk uuid
+  kPlacementRule = 0x33,  // rule
 };
 
 /// Counters; the number is part of the key and never changes.
@@ -41,6 +46,7 @@ enum class Counter : uint8_t {
   kInodeCount = 5,   // inode rows, orphans included
   kBlockCount = 6,   // committed blocks
   kOrphanCount = 7,  // orphan rows
+  kTrashCount = 8,   // trash rows
 };
 
 /// Rows of TableId::kCluster; the number is part of the key and never changes.
@@ -48,6 +54,9 @@ enum class ClusterField : uint8_t {
   kFormatVersion = 1,
   kClusterId = 2,
   kTimeFloor = 3,
+  kBalance = 4,
+  kLimits = 5,
+  kRestores = 6,
 };
 
 /// All keys k with from <= k < to.
@@ -67,11 +76,17 @@ std::string ReplicaKey(ServerId server, BlockId block);
 std::string OrphanKey(InodeId inode);
 std::string TruncationKey(InodeId inode);
 std::string DeleteTaskKey(ServerId server, BlockId block);
+std::string RepairKey(BlockId block);
+std::string PolicyWalkKey(InodeId inode);
+/// `expires_ns` must not be negative.
+std::string TrashKey(int64_t expires_ns, InodeId inode);
 std::string SessionKey(SessionId session);
 std::string SessionByUuidKey(std::string_view uuid);
 std::string SlotReplyKey(SessionId session, uint32_t slot);
 std::string ServerKey(ServerId server);
 std::string ServerByUuidKey(std::string_view uuid);
+std::string DiskKey(ServerId server, std::string_view disk_uuid);
+std::string PlacementRuleKey(uint32_t rule);
 
 /// Every row of a table.
 KeyRange TableRange(TableId table);
@@ -85,14 +100,19 @@ KeyRange ReplicaRange(ServerId server, BlockId first, BlockId end);
 /// The server's tasks from block id `first` on.
 KeyRange DeleteTaskRange(ServerId server, BlockId first);
 KeyRange SlotReplyRange(SessionId session);
+/// Trash rows from (expires_ns, inode) on.
+KeyRange TrashRangeFrom(int64_t expires_ns, InodeId inode);
+/// The server's disks.
+KeyRange DiskRange(ServerId server);
 /// Rows of a table whose keys are one id, from `first` on (inodes, orphans, sessions, …).
 KeyRange IdRangeFrom(TableId table, uint64_t first);
 
 /// The parts of a key: which numbers and bytes are set depends on the table.
 struct ParsedKey {
   TableId table = TableId::kDatabase;
-  uint64_t first = 0;     // inode, parent, block, server, session, counter, cluster field
-  uint64_t second = 0;    // block index, block, slot
+  uint64_t first =
+      0;  // inode, parent, block, server, session, counter, cluster field, rule, expiry
+  uint64_t second = 0;    // block index, block, slot, inode (trash)
   std::string_view name;  // name or uuid; points into the parsed key
 };
 /// Nothing when the bytes are not a well-formed key of a table known here.

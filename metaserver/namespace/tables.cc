@@ -67,6 +67,22 @@ Result<uint64_t> Tables::GetCounter(Counter counter) const {
   return value.value_or(0);
 }
 
+Result<LimitsRecord> Tables::GetLimits() const {
+  ASSIGN_OR_RETURN(std::optional<LimitsRecord> record,
+                   Find<LimitsRecord>(view_, ClusterKey(ClusterField::kLimits)));
+  return record.value_or(LimitsRecord());
+}
+
+Result<BalanceRecord> Tables::GetBalance() const {
+  ASSIGN_OR_RETURN(std::optional<BalanceRecord> record,
+                   Find<BalanceRecord>(view_, ClusterKey(ClusterField::kBalance)));
+  return record.value_or(BalanceRecord());
+}
+
+Result<std::optional<RestoresRecord>> Tables::FindRestores() const {
+  return Find<RestoresRecord>(view_, ClusterKey(ClusterField::kRestores));
+}
+
 Result<std::optional<InodeRecord>> Tables::FindInode(InodeId inode) const {
   return Find<InodeRecord>(view_, InodeKey(inode));
 }
@@ -102,6 +118,29 @@ Result<std::optional<OrphanRecord>> Tables::FindOrphan(InodeId inode) const {
 
 Result<std::optional<TruncationRecord>> Tables::FindTruncation(InodeId inode) const {
   return Find<TruncationRecord>(view_, TruncationKey(inode));
+}
+
+Result<std::optional<PolicyWalkRecord>> Tables::FindPolicyWalk(InodeId inode) const {
+  return Find<PolicyWalkRecord>(view_, PolicyWalkKey(inode));
+}
+
+Status Tables::ScanPolicyWalks(InodeId first, const PolicyWalkFunction& row) const {
+  return ScanRecords<PolicyWalkRecord>(view_, IdRangeFrom(TableId::kPolicyWalk, first.value()),
+                                       [&](const ParsedKey& key, const PolicyWalkRecord& record) {
+                                         return row(InodeId(key.first), record);
+                                       });
+}
+
+Result<std::optional<TrashRecord>> Tables::FindTrash(int64_t expires_ns, InodeId inode) const {
+  return Find<TrashRecord>(view_, TrashKey(expires_ns, inode));
+}
+
+Status Tables::ScanTrash(int64_t expires_ns, InodeId inode, const TrashFunction& row) const {
+  return ScanRecords<TrashRecord>(view_, TrashRangeFrom(expires_ns, inode),
+                                  [&](const ParsedKey& key, const TrashRecord& record) {
+                                    return row(static_cast<int64_t>(key.first), InodeId(key.second),
+                                               record);
+                                  });
 }
 
 Status Tables::ScanDentries(InodeId parent, std::string_view after_name,
@@ -168,6 +207,58 @@ Status Tables::ScanDeleteTasks(ServerId server, BlockId first,
                                        [&](const ParsedKey& key, const DeleteTaskRecord& record) {
                                          return row(BlockId(key.second), record);
                                        });
+}
+
+Result<std::optional<RepairRecord>> Tables::FindRepair(BlockId block) const {
+  return Find<RepairRecord>(view_, RepairKey(block));
+}
+
+Status Tables::ScanRepairs(BlockId first, const RepairFunction& row) const {
+  return ScanRecords<RepairRecord>(view_, IdRangeFrom(TableId::kRepair, first.value()),
+                                   [&](const ParsedKey& key, const RepairRecord& record) {
+                                     return row(BlockId(key.first), record);
+                                   });
+}
+
+Result<std::optional<DiskRecord>> Tables::FindDisk(ServerId server,
+                                                   std::string_view disk_uuid) const {
+  return Find<DiskRecord>(view_, DiskKey(server, disk_uuid));
+}
+
+namespace {
+
+Status ScanDiskRange(const View& view, const KeyRange& range, const Tables::DiskFunction& row) {
+  return ScanRecords<DiskRecord>(view, range, [&](const ParsedKey& key, const DiskRecord& record) {
+    return row(ServerId(static_cast<uint32_t>(key.first)), key.name, record);
+  });
+}
+
+}  // namespace
+
+Status Tables::ScanDisks(ServerId server, const DiskFunction& row) const {
+  return ScanDiskRange(view_, DiskRange(server), row);
+}
+
+Status Tables::ScanAllDisks(const DiskFunction& row) const {
+  return ScanDiskRange(view_, TableRange(TableId::kDisk), row);
+}
+
+Result<PlacementRule> Tables::GetPlacementRule(uint32_t rule) const {
+  if (rule == 0) return PlacementRule();
+  ASSIGN_OR_RETURN(std::optional<PlacementRule> record,
+                   Find<PlacementRule>(view_, PlacementRuleKey(rule)));
+  if (!record) {
+    return Status(StatusCode::kCorruption,
+                  "there is no placement rule " + std::to_string(rule) + ", but it is in use");
+  }
+  return std::move(*record);
+}
+
+Status Tables::ScanPlacementRules(const PlacementRuleFunction& row) const {
+  return ScanRecords<PlacementRule>(view_, TableRange(TableId::kPlacementRule),
+                                    [&](const ParsedKey& key, const PlacementRule& record) {
+                                      return row(static_cast<uint32_t>(key.first), record);
+                                    });
 }
 
 Result<std::optional<ServerRecord>> Tables::FindServer(ServerId server) const {
@@ -319,6 +410,50 @@ void MutableTables::PutDeleteTask(ServerId server, BlockId block, const DeleteTa
 
 void MutableTables::DeleteDeleteTask(ServerId server, BlockId block) {
   transaction_.Delete(DeleteTaskKey(server, block));
+}
+
+void MutableTables::PutRepair(BlockId block, const RepairRecord& record) {
+  transaction_.Put(RepairKey(block), record.Encode());
+}
+
+void MutableTables::DeleteRepair(BlockId block) { transaction_.Delete(RepairKey(block)); }
+
+void MutableTables::PutPolicyWalk(InodeId inode, const PolicyWalkRecord& record) {
+  transaction_.Put(PolicyWalkKey(inode), record.Encode());
+}
+
+void MutableTables::DeletePolicyWalk(InodeId inode) { transaction_.Delete(PolicyWalkKey(inode)); }
+
+void MutableTables::PutTrash(int64_t expires_ns, InodeId inode, const TrashRecord& record) {
+  transaction_.Put(TrashKey(expires_ns, inode), record.Encode());
+}
+
+void MutableTables::DeleteTrash(int64_t expires_ns, InodeId inode) {
+  transaction_.Delete(TrashKey(expires_ns, inode));
+}
+
+void MutableTables::PutDisk(ServerId server, std::string_view disk_uuid, const DiskRecord& record) {
+  transaction_.Put(DiskKey(server, disk_uuid), record.Encode());
+}
+
+void MutableTables::DeleteDisk(ServerId server, std::string_view disk_uuid) {
+  transaction_.Delete(DiskKey(server, disk_uuid));
+}
+
+void MutableTables::PutPlacementRule(uint32_t rule, const PlacementRule& record) {
+  transaction_.Put(PlacementRuleKey(rule), record.Encode());
+}
+
+void MutableTables::PutLimits(const LimitsRecord& record) {
+  transaction_.Put(ClusterKey(ClusterField::kLimits), record.Encode());
+}
+
+void MutableTables::PutBalance(const BalanceRecord& record) {
+  transaction_.Put(ClusterKey(ClusterField::kBalance), record.Encode());
+}
+
+void MutableTables::PutRestores(const RestoresRecord& record) {
+  transaction_.Put(ClusterKey(ClusterField::kRestores), record.Encode());
 }
 
 void MutableTables::PutServer(ServerId server, const ServerRecord& record) {

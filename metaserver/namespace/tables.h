@@ -38,6 +38,12 @@ class Tables {
   Result<int64_t> GetTimeFloor() const;
   /// 0 when there is no row.
   Result<uint64_t> GetCounter(Counter counter) const;
+  /// The defaults when there is no row.
+  Result<LimitsRecord> GetLimits() const;
+  /// kNone when there is no row.
+  Result<BalanceRecord> GetBalance() const;
+  /// Nothing when the state was never restored from a backup.
+  Result<std::optional<RestoresRecord>> FindRestores() const;
 
   // ---- files ----
 
@@ -61,6 +67,15 @@ class Tables {
   /// Indexes in [first, end), dead and reserved blocks included.
   Status ScanFileBlocks(InodeId inode, uint64_t first, uint64_t end,
                         const FileBlockFunction& row) const;
+  Result<std::optional<PolicyWalkRecord>> FindPolicyWalk(InodeId inode) const;
+  using PolicyWalkFunction = std::function<bool(InodeId inode, const PolicyWalkRecord&)>;
+  /// From inode `first` on.
+  Status ScanPolicyWalks(InodeId first, const PolicyWalkFunction& row) const;
+  Result<std::optional<TrashRecord>> FindTrash(int64_t expires_ns, InodeId inode) const;
+  using TrashFunction = std::function<bool(int64_t expires_ns, InodeId inode, const TrashRecord&)>;
+  /// In the order of expiry, then inode; from (expires_ns, inode) on.
+  Status ScanTrash(int64_t expires_ns, InodeId inode, const TrashFunction& row) const;
+
   using OrphanFunction = std::function<bool(InodeId inode, const OrphanRecord&)>;
   /// From inode `first` on.
   Status ScanOrphans(InodeId first, const OrphanFunction& row) const;
@@ -86,10 +101,26 @@ class Tables {
   /// The server's deletions that it has not confirmed, from block id `first` on.
   Status ScanDeleteTasks(ServerId server, BlockId first, const DeleteTaskFunction& row) const;
 
+  Result<std::optional<RepairRecord>> FindRepair(BlockId block) const;
+  using RepairFunction = std::function<bool(BlockId block, const RepairRecord&)>;
+  /// From block `first` on.
+  Status ScanRepairs(BlockId first, const RepairFunction& row) const;
+
   Result<std::optional<ServerRecord>> FindServer(ServerId server) const;
   Result<std::optional<ServerId>> FindServerByUuid(std::string_view uuid) const;
   using ServerFunction = std::function<bool(ServerId server, const ServerRecord&)>;
   Status ScanServers(const ServerFunction& row) const;
+  Result<std::optional<DiskRecord>> FindDisk(ServerId server, std::string_view disk_uuid) const;
+  using DiskFunction =
+      std::function<bool(ServerId server, std::string_view disk_uuid, const DiskRecord&)>;
+  /// The disks that are not in service, of one server or of all.
+  Status ScanDisks(ServerId server, const DiskFunction& row) const;
+  Status ScanAllDisks(const DiskFunction& row) const;
+
+  /// Rule 0 is the empty one. kCorruption when there is no such rule.
+  Result<PlacementRule> GetPlacementRule(uint32_t rule) const;
+  using PlacementRuleFunction = std::function<bool(uint32_t rule, const PlacementRule&)>;
+  Status ScanPlacementRules(const PlacementRuleFunction& row) const;
 
   // ---- sessions ----
 
@@ -141,6 +172,18 @@ class MutableTables final : public Tables {
   void DeleteReplica(ServerId server, BlockId block);
   void PutDeleteTask(ServerId server, BlockId block, const DeleteTaskRecord& record);
   void DeleteDeleteTask(ServerId server, BlockId block);
+  void PutRepair(BlockId block, const RepairRecord& record);
+  void DeleteRepair(BlockId block);
+  void PutPolicyWalk(InodeId inode, const PolicyWalkRecord& record);
+  void DeletePolicyWalk(InodeId inode);
+  void PutTrash(int64_t expires_ns, InodeId inode, const TrashRecord& record);
+  void DeleteTrash(int64_t expires_ns, InodeId inode);
+  void PutDisk(ServerId server, std::string_view disk_uuid, const DiskRecord& record);
+  void DeleteDisk(ServerId server, std::string_view disk_uuid);
+  void PutPlacementRule(uint32_t rule, const PlacementRule& record);
+  void PutLimits(const LimitsRecord& record);
+  void PutBalance(const BalanceRecord& record);
+  void PutRestores(const RestoresRecord& record);
   void PutServer(ServerId server, const ServerRecord& record);
   void PutServerByUuid(std::string_view uuid, ServerId server);
   void PutSession(SessionId session, const SessionRecord& record);

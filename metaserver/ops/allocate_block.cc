@@ -61,9 +61,15 @@ Result<FileBlockRecord> ReserveNewBlock(OperationContext& context, InodeId inode
   for (int32_t server : request.exclude_servers) {
     exclude.push_back(ServerId(static_cast<uint32_t>(server)));
   }
+  ASSIGN_OR_RETURN(const PlacementRule rule, tables.GetPlacementRule(record.rule_id));
+  PlacementRequest placement;
+  placement.wanted = record.replicas;
+  placement.minimum = record.min_replicas;
+  placement.bytes = record.block_size_bytes;
+  placement.exclude = exclude;
+  placement.rule = &rule;
   FileBlockRecord block;
-  ASSIGN_OR_RETURN(block.chain, context.replica_chooser.Choose(record.replicas, record.min_replicas,
-                                                               record.block_size_bytes, exclude));
+  ASSIGN_OR_RETURN(block.chain, context.replica_chooser.Choose(placement));
   if (block.chain.empty() || block.chain.size() > kMaxChainLength) {
     return Status(StatusCode::kInternal,
                   "the replica chooser gave a chain of " + std::to_string(block.chain.size()));

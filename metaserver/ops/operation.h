@@ -13,20 +13,32 @@
 
 #include "common/base/ids.h"
 #include "common/base/status.h"
+#include "metaserver/namespace/records.h"
 #include "metaserver/namespace/view.h"
 
 namespace tercet {
 
-/// Picks servers for a new block's replicas. Implemented over the live registry by
-/// metaserver/placement; a test may use a fixed list.
+/// What is wanted of new replicas of one block.
+struct PlacementRequest {
+  int wanted = 1;   // how many new ones
+  int minimum = 1;  // with fewer the choice fails
+  uint64_t bytes = 0;
+  /// Not to be chosen.
+  std::span<const ServerId> exclude;
+  /// Servers that have the block and stay in its chain: not chosen, but they count for the rule's
+  /// domain.
+  std::span<const ServerId> keep;
+  const PlacementRule* rule = nullptr;  // null: none
+};
+
+/// Picks servers for new replicas. Implemented over the live registry by metaserver/placement; a
+/// test may use a fixed list.
 class ReplicaChooser {
  public:
   virtual ~ReplicaChooser() = default;
-  /// Between `minimum` and `wanted` different live servers with room for `bytes`, in chain order,
-  /// none of `exclude`. kNoSpace when the live servers are full, kUnavailable when too few are
-  /// alive.
-  virtual Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
-                                               std::span<const ServerId> exclude) = 0;
+  /// Between `minimum` and `wanted` different live servers with room for `bytes`, in chain order.
+  /// kNoSpace when the live servers are full, kUnavailable when too few are alive.
+  virtual Result<std::vector<ServerId>> Choose(const PlacementRequest& request) = 0;
 };
 
 /// Everything that is not a function of the state is fixed here before the journal.

@@ -20,6 +20,7 @@
 #include "common/base/ids.h"
 #include "common/base/status.h"
 #include "metaserver/namespace/records.h"
+#include "metaserver/ops/internal_operations.h"
 #include "metaserver/ops/operation.h"
 
 namespace tercet {
@@ -32,15 +33,22 @@ struct BegunReconfiguration {
 };
 
 /// Journals that an attempt uses the next generation. kConflict: the block is not of generation
-/// `from` any more, or is gone.
+/// `from` any more, or is gone (or was cut off). `targets`: servers that are not in the chain and
+/// may get a replica from this attempt: they are remembered, so that whatever becomes of the
+/// attempt or of the block they get delete tasks if they are not in the chain in the end.
 Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& context, BlockId block,
-                                                          Generation from);
+                                                          Generation from,
+                                                          std::span<const ServerId> targets = {});
 
 struct CommitReconfigurationArguments {
   BlockId block;
   Generation from;
   Generation sealing;
   std::vector<ServerId> chain;  // new, 1 to kMaxChainLength
+  /// Members of the new chain whose notes in the repair row are settled: their replica was compared
+  /// with its own checksums, or made anew, in this attempt. Notes of damage of other members stay;
+  /// members that were missing or suspect are neither any more when they are in the new chain.
+  std::vector<ServerId> verified;
 };
 /// The new generation and chain: file block row, replica rows (none while reserved), change_version
 /// of the inode; delete tasks for members of the old chain that left, held while there are fewer
@@ -80,12 +88,15 @@ Result<FileBlockRecord> EvaluateReplaceUnwritten(OperationContext& context, Inod
 
 // ---- servers ----
 
-enum class ServiceState : uint8_t { kInService = 0, kDraining = 1, kMaintenance = 2, kRemoved = 3 };
-
-/// kNotFound. kRemoved cannot be left again. `until_ns`: end of maintenance, 0: none.
+/// kNotFound. kRemoved cannot be left again (kFailedPrecondition). `until_ns`: end of maintenance,
+/// 0: none. `replicas`: how many the server has as draining begins, for showing progress.
 Status EvaluateSetServerState(OperationContext& context, ServerId server, ServiceState state,
-                              int64_t until_ns);
-/// kNotFound: unknown server. State: wire::DiskState; kInService removes the row.
+                              int64_t until_ns, uint64_t replicas = 0);
+/// A removed server never confirms anything: takes away at most `max_tasks` of its delete tasks.
+/// Done at once for a server that is not removed. Held ones stay until their hold is lifted.
+Result<BatchResult> EvaluateDropDeleteTasks(OperationContext& context, ServerId server,
+                                            int max_tasks);
+/// kNotFound: unknown server; kInvalidArgument. State: wire::DiskState; kInService removes the row.
 Status EvaluateSetDiskState(OperationContext& context, ServerId server, std::string_view disk_uuid,
                             uint8_t state);
 

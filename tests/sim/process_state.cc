@@ -15,7 +15,7 @@ constexpr uint32_t kSlots = 8;
 /// No operation of the simulation places blocks.
 class NoServers final : public ReplicaChooser {
  public:
-  Result<std::vector<ServerId>> Choose(int, int, uint64_t, std::span<const ServerId>) override {
+  Result<std::vector<ServerId>> Choose(const PlacementRequest&) override {
     return Status(StatusCode::kUnavailable, "no chunk servers");
   }
 };

@@ -17,13 +17,14 @@ thread_local size_t current_door = 0;
 
 }  // namespace
 
-Result<std::vector<ServerId>> RoundRobinChooser::Choose(int wanted, int minimum, uint64_t,
-                                                        std::span<const ServerId> exclude) {
+Result<std::vector<ServerId>> RoundRobinChooser::Choose(const PlacementRequest& request) {
   std::vector<ServerId> chosen;
   bool some_full = false;
-  for (size_t i = 0; i < servers.size() && chosen.size() < static_cast<size_t>(wanted); ++i) {
+  for (size_t i = 0; i < servers.size() && chosen.size() < static_cast<size_t>(request.wanted);
+       ++i) {
     const ServerId server = servers[(next + i) % servers.size()];
-    if (std::ranges::find(exclude, server) != exclude.end()) continue;
+    if (std::ranges::find(request.exclude, server) != request.exclude.end()) continue;
+    if (std::ranges::find(request.keep, server) != request.keep.end()) continue;
     if (full.contains(server)) {
       some_full = true;
       continue;
@@ -31,7 +32,7 @@ Result<std::vector<ServerId>> RoundRobinChooser::Choose(int wanted, int minimum,
     chosen.push_back(server);
   }
   ++next;
-  if (chosen.size() >= static_cast<size_t>(minimum)) return chosen;
+  if (chosen.size() >= static_cast<size_t>(request.minimum)) return chosen;
   return Status(some_full ? StatusCode::kNoSpace : StatusCode::kUnavailable,
                 "too few servers are there");
 }

@@ -37,8 +37,7 @@ struct FakeMetaserverOptions {
 /// Takes the servers with room in turn.
 class RoundRobinChooser final : public ReplicaChooser {
  public:
-  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
-                                       std::span<const ServerId> exclude) override;
+  Result<std::vector<ServerId>> Choose(const PlacementRequest& request) override;
 
   std::vector<ServerId> servers;
   std::set<ServerId> full;

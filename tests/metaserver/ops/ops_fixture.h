@@ -23,15 +23,16 @@ namespace tercet {
 /// Chooses the first servers of a list.
 class ListChooser final : public ReplicaChooser {
  public:
-  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
-                                       std::span<const ServerId> exclude) override {
-    last_bytes = bytes;
+  Result<std::vector<ServerId>> Choose(const PlacementRequest& request) override {
+    last_bytes = request.bytes;
+    last_rule = request.rule != nullptr ? *request.rule : PlacementRule();
     std::vector<ServerId> chosen;
     for (ServerId server : servers) {
-      if (std::ranges::find(exclude, server) != exclude.end()) continue;
-      if (chosen.size() < static_cast<size_t>(wanted)) chosen.push_back(server);
+      if (std::ranges::find(request.exclude, server) != request.exclude.end()) continue;
+      if (std::ranges::find(request.keep, server) != request.keep.end()) continue;
+      if (chosen.size() < static_cast<size_t>(request.wanted)) chosen.push_back(server);
     }
-    if (chosen.size() < static_cast<size_t>(minimum)) {
+    if (chosen.size() < static_cast<size_t>(request.minimum)) {
       return Status(StatusCode::kUnavailable, "too few servers are alive");
     }
     return chosen;
@@ -39,6 +40,7 @@ class ListChooser final : public ReplicaChooser {
 
   std::vector<ServerId> servers = {ServerId(1), ServerId(2), ServerId(3), ServerId(4), ServerId(5)};
   uint64_t last_bytes = 0;
+  PlacementRule last_rule;
 };
 
 inline constexpr uint32_t kTestBlockSize = 4096;
