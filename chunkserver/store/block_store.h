@@ -2,15 +2,19 @@
 //
 // Invariants:
 //  - A replica is one file on one disk (chunkserver/store/format.md). A disk's index only says
-//  which
-//    replicas there are; it can be rebuilt from the files at any time.
+//    which replicas there are; it can be rebuilt from the files at any time.
 //  - Bytes whose checksum is not the stored one never leave Read(). PrepareRead() hands out the
-//  stored
-//    checksums with the file, and whoever gets the bytes verifies them.
-//  - A replica's generation is compared with the caller's on every access.
+//    stored checksums with the file, and whoever gets the bytes verifies them.
+//  - A replica's generation is compared with the caller's on every access, and only grows, except
+//    that a replica that left its chain may become an incomplete one (generation 0).
+//  - A replica that may lack acknowledged writes since the machine crashed is suspect: neither read
+//    nor written before Promote, or Seal with `accept_suspect` (activity_log.h).
 //  - Nothing that was deleted is erased before the trash grace period, unless the disk needs the
-//  space;
-//    what is quarantined is never erased.
+//    space; what is quarantined is erased only after its retention.
+//
+// Where what is done: block_store.cc reads and writes, replica_lifecycle.cc takes replicas from one
+// generation to the next, replica_mover.cc moves them between disks, store_upkeep.cc does what is
+// to be done now and then, block_store_disks.cc opens and ejects disks, store_reports.cc lists.
 #pragma once
 
 #include <atomic>
@@ -31,16 +35,27 @@
 
 namespace tercet {
 
+class BadReplicaQueue;
 class BlockHandle;
+class DoomedReplicas;
 class HandleCache;
+class IncompleteReplicas;
 class StoreDisk;
 
 /// One folder that replicas are kept in. It must exist.
 struct StoreDiskOptions {
   std::string path;
-  /// Where the LevelDB index is; empty: `path`/index. LevelDB does its own I/O, so with a simulated
-  /// disk this has to name a real folder.
+  /// Where the LevelDB index is; empty: `path`/index. Unless BlockStoreOptions::index_io says
+  /// otherwise LevelDB does its own I/O: with a simulated disk this has to name a real folder then.
   std::string index_path;
+};
+
+/// How the indexes get at their files.
+enum class IndexIo {
+  kSystem,       // LevelDB's own I/O
+  kDisk,         // over the store's Disk
+  kDiskInSteps,  // the same without a thread: the same calls do the same; one thread may use the
+                 // store
 };
 
 struct BlockStoreOptions {
@@ -53,9 +68,36 @@ struct BlockStoreOptions {
   size_t max_open_replicas = 1024;
   /// Identifies the run of the operating system; empty: /proc/sys/kernel/random/boot_id.
   std::string boot_id;
+  IndexIo index_io = IndexIo::kSystem;
+  /// How often what was written is made durable and settled (activity_log.h).
+  int64_t settle_interval_ms = 30'000;
+  /// A copy that was begun and is not touched for so long goes to the trash.
+  int64_t incomplete_retention_ms = 3'600'000;
+  /// What is in the quarantine for so long is erased.
+  int64_t quarantine_retention_ms = 30ll * 24 * 3'600'000;
   /// Told about every disk that was ejected, with the reason. Called from any thread, at most once
   /// per disk; must not call the store.
   std::function<void(const std::string& disk_path, const Status& why)> on_disk_failed;
+};
+
+/// What a disk is there for, by command. The numbers are those of wire::DiskState.
+enum class StoreDiskState : int32_t {
+  kInService = 0,
+  /// Takes no new replicas; its own are served, and moved away by whoever calls MoveToDisk.
+  kDraining = 1,
+  /// Not used. By command it can come back into service; after errors only by a new start.
+  kEjected = 2,
+};
+
+/// Why a replica is no good. The numbers are those of wire::BadReplicaReason.
+enum class ReplicaFault : int32_t { kDamaged = 1, kMissing = 2, kSuspect = 3 };
+
+/// A replica that was found to be bad.
+struct BadReplicaFound {
+  BlockId block;
+  Generation generation;
+  ReplicaFault fault = ReplicaFault::kDamaged;
+  friend bool operator==(const BadReplicaFound&, const BadReplicaFound&) = default;
 };
 
 /// A replica as the index knows it.
@@ -85,8 +127,44 @@ struct StoreDiskStatus {
   std::string path;
   uint64_t total_bytes = 0;
   uint64_t available_bytes = 0;  // to new replicas: the reserve is taken off
-  uint64_t replica_count = 0;
-  bool healthy = true;
+  uint64_t replica_count = 0;    // incomplete ones included
+  bool healthy = true;           // false once it was ejected, by command as well
+  StoreDiskState state = StoreDiskState::kInService;
+  uint64_t replica_bytes = 0;  // headers and tables included
+  uint64_t trash_bytes = 0;
+  uint64_t quarantine_bytes = 0;
+  uint64_t suspect_count = 0;
+};
+
+/// What Seal found and did.
+struct SealResult {
+  /// There is no complete replica here, and none was made. The other fields are unset.
+  bool absent = false;
+  /// 0 when the replica was made by this call.
+  Generation before;
+  uint32_t length = 0;
+  /// CRC-32C over the page checksums (PageTable::page_crcs).
+  uint32_t table_crc = 0;
+  /// It may lack acknowledged writes. False when this call accepted it.
+  bool suspect = false;
+  /// With `verify` or `accept_suspect`.
+  uint32_t damaged_pages = 0;
+};
+
+/// The page checksums of a replica.
+struct PageTable {
+  Generation generation;
+  uint32_t length = 0;
+  /// CRC-32C of each page up to the length, 4 bytes each, little-endian.
+  std::string page_crcs;
+};
+
+/// What a copy starts from.
+struct PullBase {
+  PageTable table;
+  /// One per page of the table: its bytes are not what the table says. Empty when the pages were
+  /// not looked at.
+  std::vector<bool> damaged;
 };
 
 struct WriteArguments {
@@ -143,6 +221,9 @@ struct StoreCounters {
 ///   kStaleGeneration  the replica has another generation; the message names both
 ///   kCorruption       the header, or a page that is needed, is damaged
 ///   kIo               its disk failed (and was ejected: it takes no new replicas from then on)
+///   kUnavailable      the replica is suspect
+/// kNotFound is also the answer when the replica is doomed (Doom), and when it is incomplete and
+/// the caller does not ask for generation 0.
 class BlockStore {
  public:
   /// Opens all disks: makes what is missing in an empty folder, takes the locks, opens or rebuilds
@@ -203,30 +284,107 @@ class BlockStore {
 
   Result<ReplicaStat> Stat(BlockId block);
 
+  // ---- from one generation to the next (metaserver/repair/protocol.md) ----
+
+  /// Raises the replica's generation to `to`, durably: from then on no older one is read or written
+  /// here. OK also when it has `to` already. A suspect replica is sealed, but stays suspect.
+  ///   create_if_absent  makes an empty replica where there is none
+  ///   verify            compares all pages with their checksums and counts the damaged ones
+  ///   accept_suspect    a suspect replica is one no longer; its damaged pages are taken for what
+  ///                     they hold
+  /// kStaleGeneration: the replica has a higher generation.
+  Result<SealResult> Seal(BlockId block, Generation to, bool create_if_absent, bool verify,
+                          bool accept_suspect);
+
+  /// Of the replica with exactly this generation.
+  Result<PageTable> Table(BlockId block, Generation generation);
+
+  /// Makes ready what a copy of a replica of `source_generation` is to be written into, and tells
+  /// what is there already. `finish` 0: the copy is a preparation, and is incomplete (generation
+  /// 0). Otherwise the copy will be Promoted to `finish`. What is here:
+  ///   nothing              a new, incomplete replica is made on a disk with room (kNoSpace)
+  ///   an incomplete one    is used as it is
+  ///   a damaged header     goes to the quarantine; as with nothing
+  ///   generation == finish (sealed) is used as it is
+  ///   below source_generation (it left its chain) becomes incomplete
+  ///   anything else        kConflict
+  /// The answer's table.generation is what Write and Truncate have to be called with. Pages are
+  /// compared with their checksums with `verify`, and when the replica was suspect.
+  Result<PullBase> OpenPullBase(BlockId block, Generation source_generation, Generation finish,
+                                uint32_t expected_length, bool verify);
+
+  /// The copy is whole: `from` (0, or `to` itself) becomes `to`, with its data, durably. The
+  /// replica is not suspect, incomplete or doomed any more. kNotFound, kStaleGeneration: it is not
+  /// `from`.
+  Status Promote(BlockId block, Generation from, Generation to);
+
+  /// Replicas of the block with generation `up_to` or below are refused as kNotFound from now on,
+  /// until they are deleted or promoted beyond; so are new ones. Not remembered over a restart.
+  void Doom(BlockId block, Generation up_to);
+  /// Takes all Dooms back.
+  void ForgetDooms();
+
+  /// Compares pages [first_page, first_page + count) with the table, from the platter as far as
+  /// possible, and returns the damaged ones, which are also reported (TakeBadReplicas).
+  Result<std::vector<uint32_t>> VerifyPages(BlockId block, Generation generation,
+                                            uint32_t first_page, uint32_t count);
+
+  // ---- bad replicas ----
+
+  /// Up to `max` of the bad replicas that were found, the oldest first. They are offered again
+  /// until AcknowledgeBadReplicas.
+  std::vector<BadReplicaFound> TakeBadReplicas(size_t max);
+  /// The first `count` of TakeBadReplicas were reported. Replicas that stay bad come again when
+  /// they are found again, at most once a minute.
+  void AcknowledgeBadReplicas(size_t count);
+  /// Suspect replicas behind `after` by block id, at most `max`.
+  Result<std::vector<ReplicaInfo>> Suspects(BlockId after, size_t max) const;
+
   // ---- deletion ----
 
   /// Moves the replica to its disk's trash when its generation is `up_to` or below; OK also when
   /// there is none. kConflict when it has a higher generation. Durable after SyncDeletions.
   Status MoveToTrash(BlockId block, Generation up_to);
-  /// Moves the replica out of the way, never to be erased by Tercet. kNotFound when there is none.
-  /// Durable after SyncDeletions.
+  /// Moves the replica out of the way; it is erased after the quarantine's retention. kNotFound
+  /// when there is none. Durable after SyncDeletions.
   Status Quarantine(BlockId block);
   /// Makes all moves up to now durable.
   Status SyncDeletions();
   /// Erases what is longer than `grace_ms` in the trash, and, from the oldest on, what keeps a disk
-  /// from having room for some blocks beyond twice its reserve. Returns how many files were erased.
+  /// from having room for some blocks beyond twice its reserve; and what is in the quarantine for
+  /// longer than its retention. Returns how many files were erased.
   uint64_t PurgeTrash(int64_t grace_ms);
+
+  // ---- disks ----
+
+  /// kNotFound: no such disk. kFailedPrecondition: it was ejected after errors and is wanted back
+  /// in service. kIo: it was ejected by command and cannot be used now. Not remembered over a
+  /// restart.
+  Status SetDiskState(const std::string& disk_uuid, StoreDiskState state);
+  /// As SetDiskState with kEjected.
+  Status EjectDisk(const std::string& disk_uuid);
+  /// The complete replicas on a disk behind `after` by block id, at most `max`. kNotFound: no such
+  /// disk; kIo: it is ejected.
+  Result<std::vector<ReplicaInfo>> ListDisk(const std::string& disk_uuid, BlockId after,
+                                            size_t max) const;
+  /// Moves a block's replica to the disk, or when `disk_uuid` is empty to the one in service with
+  /// the most room, other than its own; durable when it returns OK. Readers and writers wait only
+  /// while the last pages are moved. OK also when it is there already. kNoSpace: no disk has room.
+  Status MoveToDisk(BlockId block, const std::string& disk_uuid);
+  /// Ejects disks whose folder lost its identity file, or has another disk's: unmounted, emptied or
+  /// swapped. To be called now and then.
+  void CheckDisks();
+  /// What is to be done now and then, about each second: settles what was written
+  /// (activity_log.h), moves incomplete replicas that nobody goes on with to the trash.
+  void Maintain();
 
   // ---- reports ----
 
-  /// All ranges that have replicas on healthy disks, in order. Costs no disk access.
+  /// All ranges that have complete replicas on healthy disks, in order. Costs no disk access.
   std::vector<ReplicaRangeDigest> RangeDigests() const;
-  /// The replicas of one range on healthy disks, by block id.
+  /// The complete replicas of one range on healthy disks, by block id.
   Result<std::vector<ReplicaInfo>> ListReplicas(uint64_t range) const;
   std::vector<StoreDiskStatus> Disks();
-  /// Ejects disks whose folder lost its identity file: unmounted, or emptied. To be called now and
-  /// then.
-  void CheckDisks();
   const StoreCounters& counters() const { return counters_; }
 
  private:
