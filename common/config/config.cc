@@ -21,6 +21,14 @@ std::string QuotedList(const std::vector<std::string>& items) {
   return out;
 }
 
+std::string QuotedMap(const std::map<std::string, std::string>& items) {
+  std::string out;
+  for (const auto& [name, value] : items) {
+    out += (out.empty() ? " " : ", ") + Quoted(name) + " = " + Quoted(value);
+  }
+  return out.empty() ? "{}" : "{" + out + " }";
+}
+
 /// " from 1s to 10s", " of at least 1s", " of at most 10s" or nothing.
 std::string Range(Bounds bounds, const std::function<std::string(int64_t)>& format) {
   using Limits = std::numeric_limits<int64_t>;
@@ -126,6 +134,19 @@ void ConfigSchema::AddStringList(std::string key, std::vector<std::string>* targ
        .set_list = [target](std::vector<std::string> value) { *target = std::move(value); }});
 }
 
+void ConfigSchema::AddStringMap(std::string key, std::map<std::string, std::string>* target,
+                                Bounds items, std::string description, FieldOptions options) {
+  Add({.kind = Kind::kStringMap,
+       .key = std::move(key),
+       .description = std::move(description),
+       .options = std::move(options),
+       .bounds = items,
+       .default_toml = QuotedMap(*target),
+       .set_map = [target](std::map<std::string, std::string> value) {
+         *target = std::move(value);
+       }});
+}
+
 void ConfigSchema::AddCheck(std::function<Status()> check) { checks_.push_back(std::move(check)); }
 
 std::string ConfigSchema::Allowed(const Field& field) {
@@ -152,6 +173,8 @@ std::string ConfigSchema::Allowed(const Field& field) {
       return "one of " + QuotedList(field.allowed);
     case Kind::kStringList:
       return "a list" + Count(field.bounds, "strings");
+    case Kind::kStringMap:
+      return "a table" + Count(field.bounds, "strings") + ", such as { name = \"value\" }";
   }
   return "";
 }

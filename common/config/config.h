@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -76,6 +77,9 @@ class ConfigSchema {
                  std::string description, FieldOptions options = {});
   void AddStringList(std::string key, std::vector<std::string>* target, Bounds items,
                      std::string description, FieldOptions options = {});
+  /// Names with values: a table of strings; on the command line also "rack=r1,zone=z1".
+  void AddStringMap(std::string key, std::map<std::string, std::string>* target, Bounds items,
+                    std::string description, FieldOptions options = {});
   /// Something that has to hold between fields; looked at after all are set.
   void AddCheck(std::function<Status()> check);
 
@@ -94,7 +98,7 @@ class ConfigSchema {
 
  private:
   friend class ConfigLoader;
-  enum class Kind { kBool, kInt, kSize, kDuration, kString, kChoice, kStringList };
+  enum class Kind { kBool, kInt, kSize, kDuration, kString, kChoice, kStringList, kStringMap };
   struct Field {
     Kind kind = {};
     std::string key = {};
@@ -107,6 +111,7 @@ class ConfigSchema {
     std::function<void(int64_t)> set_number = {};
     std::function<void(std::string)> set_string = {};
     std::function<void(std::vector<std::string>)> set_list = {};
+    std::function<void(std::map<std::string, std::string>)> set_map = {};
   };
   void AddIntField(std::string key, std::function<void(int64_t)> set, int64_t value, Bounds bounds,
                    std::string description, FieldOptions options);

@@ -68,6 +68,7 @@ class ConfigLoader {
   static bool TakesBareText(Kind kind, const std::string& value) {
     if (value.starts_with('"') || value.starts_with('\'')) return false;
     if (kind == Kind::kStringList) return !value.starts_with('[');
+    if (kind == Kind::kStringMap) return !value.starts_with('{');
     return kind == Kind::kString || kind == Kind::kChoice || kind == Kind::kSize ||
            kind == Kind::kDuration;
   }
@@ -159,6 +160,8 @@ class ConfigLoader {
         return SetString(field, node);
       case Kind::kStringList:
         return SetList(field, node);
+      case Kind::kStringMap:
+        return SetMap(field, node);
     }
     return false;
   }
@@ -204,6 +207,16 @@ class ConfigLoader {
     return true;
   }
 
+  static std::vector<std::string> SplitAtCommas(const std::string& text) {
+    std::vector<std::string> items;
+    for (size_t begin = 0; begin <= text.size();) {
+      size_t end = std::min(text.find(',', begin), text.size());
+      if (end > begin) items.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return items;
+  }
+
   /// A list of strings, or (on the command line) one string with commas.
   static bool SetList(const Field& field, const toml::node& node) {
     std::vector<std::string> items;
@@ -214,16 +227,35 @@ class ConfigLoader {
         items.push_back(*std::move(text));
       }
     } else if (auto text = node.value_exact<std::string>()) {
-      for (size_t begin = 0; begin <= text->size();) {
-        size_t end = std::min(text->find(',', begin), text->size());
-        if (end > begin) items.push_back(text->substr(begin, end - begin));
-        begin = end + 1;
-      }
+      items = SplitAtCommas(*text);
     } else {
       return false;
     }
     if (!InBounds(field, static_cast<int64_t>(items.size()))) return false;
     field.set_list(std::move(items));
+    return true;
+  }
+
+  /// A table of strings, or (on the command line) "name=value" with commas between.
+  static bool SetMap(const Field& field, const toml::node& node) {
+    std::map<std::string, std::string> items;
+    if (const toml::table* table = node.as_table()) {
+      for (const auto& [key, element] : *table) {
+        auto text = element.value_exact<std::string>();
+        if (!text) return false;
+        items.emplace(key.str(), *std::move(text));
+      }
+    } else if (auto text = node.value_exact<std::string>()) {
+      for (const std::string& item : SplitAtCommas(*text)) {
+        const size_t equals = item.find('=');
+        if (equals == std::string::npos) return false;
+        if (!items.emplace(item.substr(0, equals), item.substr(equals + 1)).second) return false;
+      }
+    } else {
+      return false;
+    }
+    if (!InBounds(field, static_cast<int64_t>(items.size()))) return false;
+    field.set_map(std::move(items));
     return true;
   }
 

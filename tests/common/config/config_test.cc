@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "common/config/daemon_options.h"
 
@@ -244,6 +245,56 @@ TEST_F(DaemonOptionsTest, HelpVersionAndReferenceEndWithZero) {
   EXPECT_EQ(Run({"--help"}), 0);
   EXPECT_EQ(Run({"--version"}), 0);
   EXPECT_EQ(Run({"--print-config"}), 0);
+}
+
+struct MapConfig {
+  std::map<std::string, std::string> labels = {{"zone", "z1"}};
+  ConfigSchema schema;
+  MapConfig() { schema.AddStringMap("labels", &labels, {0, 2}, "where it is"); }
+};
+
+TEST(ConfigStringMap, ComesFromATableAndFromTheCommandLine) {
+  using Map = std::map<std::string, std::string>;
+  for (const char* text :
+       {"labels = { rack = 'r1', zone = 'a b' }", "[labels]\nrack = 'r1'\nzone = 'a b'"}) {
+    MapConfig config;
+    ASSERT_TRUE(config.schema.LoadText(text, "x.toml").ok());
+    EXPECT_EQ(config.labels, (Map{{"rack", "r1"}, {"zone", "a b"}})) << text;
+  }
+  for (const char* setting : {"labels=rack=r1,zone=z=2", "labels={rack='r1', zone='z=2'}"}) {
+    MapConfig config;
+    const Status loaded =
+        config.schema.LoadText("labels = { medium = 'ssd' }", "x.toml", {setting});
+    ASSERT_TRUE(loaded.ok()) << loaded.ToString();
+    EXPECT_EQ(config.labels, (Map{{"rack", "r1"}, {"zone", "z=2"}})) << setting;
+  }
+  MapConfig none;
+  ASSERT_TRUE(none.schema.LoadText("labels = {}", "x.toml").ok());
+  EXPECT_TRUE(none.labels.empty());
+}
+
+TEST(ConfigStringMap, AnythingElseIsRefused) {
+  for (const char* text : {"labels = 'rack'", "labels = { rack = 1 }", "labels = ['rack=r1']",
+                           "labels = { a = '1', b = '2', c = '3' }", "labels.rack.x = 'r'"}) {
+    MapConfig config;
+    const Status loaded = config.schema.LoadText(text, "x.toml");
+    EXPECT_EQ(loaded.code(), StatusCode::kInvalidArgument) << text;
+    EXPECT_NE(loaded.message().find("a table of at most 2 strings"), std::string::npos)
+        << loaded.message();
+  }
+  for (const char* setting : {"labels=rack", "labels=a=1,a=2"}) {
+    MapConfig config;
+    EXPECT_FALSE(config.schema.LoadText("", "x.toml", {setting}).ok()) << setting;
+  }
+}
+
+TEST(ConfigStringMap, TheReferenceCanBeReadBack) {
+  MapConfig config;
+  EXPECT_NE(config.schema.Reference().find("labels = { \"zone\" = \"z1\" }"), std::string::npos);
+  MapConfig again;
+  again.labels.clear();
+  ASSERT_TRUE(again.schema.LoadText(config.schema.Reference(), "x.toml").ok());
+  EXPECT_EQ(again.labels, config.labels);
 }
 
 }  // namespace
