@@ -1,84 +1,163 @@
 #include "metaserver/placement/server_table.h"
 
 #include <algorithm>
+#include <limits>
+#include <string>
 
 namespace tercet {
 namespace {
 
 struct Candidate {
-  ServerId id;
+  const ServerState* server;
   uint64_t weight;
+  std::string domain;
 };
+
+/// Servers whose writes take more than so many times as long as usual get fewer replicas.
+constexpr uint64_t kSlowFactor = 2;
+/// In 256ths: what is left of the weight of the slowest.
+constexpr uint64_t kFullShare = 256;
+constexpr uint64_t kLeastShare = 64;
+/// How long a death is recent.
+constexpr int64_t kRecentMs = 60'000;
 
 bool Contains(std::span<const ServerId> ids, ServerId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-/// The weight of a server for a block of `bytes`: the usable bytes of the disks that can take it.
-uint64_t WeightFor(const ServerState& server, uint64_t bytes, const PlacementOptions& options) {
+/// The median of the servers' p99 of writes; 0 when fewer than two have clients.
+uint64_t UsualLatency(std::span<const ServerState* const> servers) {
+  std::vector<uint64_t> latencies;
+  for (const ServerState* server : servers) {
+    if (server->load.write_p99_us > 0) latencies.push_back(server->load.write_p99_us);
+  }
+  if (latencies.size() < 2) return 0;
+  auto middle = latencies.begin() + static_cast<std::ptrdiff_t>((latencies.size() - 1) / 2);
+  std::nth_element(latencies.begin(), middle, latencies.end());
+  return *middle;
+}
+
+/// The weight of a server for a block of `bytes`: the usable bytes of the disks that can take it,
+/// less when it is much slower than the others. 0: it cannot take it.
+uint64_t WeightFor(const ServerState& server, uint64_t bytes, uint64_t usual_us,
+                   const PlacementOptions& options) {
   uint64_t weight = 0;
   for (const DiskState& disk : server.disks) {
+    if (server.ServiceOf(disk) != DiskCommandState::kInService) continue;
     const uint64_t usable = UsableBytes(disk, options);
     if (usable >= bytes) weight += usable;
   }
-  return weight;
+  const uint64_t own_us = server.load.write_p99_us;
+  if (weight == 0 || usual_us == 0 || own_us <= kSlowFactor * usual_us) return weight;
+  const uint64_t share = std::max(kFullShare * kSlowFactor * usual_us / own_us, kLeastShare);
+  return std::max<uint64_t>(weight / kFullShare * share, 1);
 }
 
-/// Draws one candidate with a probability proportional to its weight and takes it out.
-ServerId Draw(std::vector<Candidate>* candidates, Random& random) {
-  uint64_t total = 0;
-  for (const Candidate& candidate : *candidates) total += candidate.weight;
-  uint64_t point = random.Below(std::max<uint64_t>(total, 1));
-  size_t chosen = 0;
-  while (chosen + 1 < candidates->size() && point >= (*candidates)[chosen].weight) {
-    point -= (*candidates)[chosen].weight;
-    ++chosen;
+/// Draws one of the candidates whose place holds the fewest replicas, with a probability
+/// proportional to its weight, and takes it out.
+ServerId Draw(std::vector<Candidate>* candidates, std::map<std::string, int>* held,
+              Random& random) {
+  int fewest = std::numeric_limits<int>::max();
+  for (const Candidate& candidate : *candidates) {
+    fewest = std::min(fewest, (*held)[candidate.domain]);
   }
-  const ServerId id = (*candidates)[chosen].id;
-  (*candidates)[chosen] = candidates->back();
+  uint64_t total = 0;
+  for (const Candidate& candidate : *candidates) {
+    if ((*held)[candidate.domain] == fewest) total += candidate.weight;
+  }
+  uint64_t point = random.Below(std::max<uint64_t>(total, 1));
+  size_t chosen = candidates->size();
+  for (size_t i = 0; i < candidates->size(); ++i) {
+    const Candidate& candidate = (*candidates)[i];
+    if ((*held)[candidate.domain] != fewest) continue;
+    chosen = i;
+    if (point < candidate.weight) break;
+    point -= candidate.weight;
+  }
+  const ServerId id = (*candidates)[chosen].server->id;
+  ++(*held)[(*candidates)[chosen].domain];
+  (*candidates)[chosen] = std::move(candidates->back());
   candidates->pop_back();
   return id;
 }
 
-}  // namespace
+/// Who may be asked at all, room aside.
+struct Reachable {
+  std::vector<const ServerState*> servers;
+  size_t out_of_service = 0;
+  size_t excluded = 0;
+  size_t unfit = 0;
+};
 
-uint64_t UsableBytes(const DiskState& disk, const PlacementOptions& options) {
-  if (!disk.healthy) return 0;
-  const uint64_t reserve = std::min(options.disk_reserve_bytes, disk.total_bytes / 20);
-  return disk.available_bytes > reserve ? disk.available_bytes - reserve : 0;
+Reachable FindReachable(std::span<const ServerState* const> servers,
+                        const PlacementRequest& request, const PlacementRule& rule) {
+  Reachable reachable;
+  for (const ServerState* server : servers) {
+    if (Contains(request.keep, server->id)) continue;
+    if (Contains(request.exclude, server->id)) {
+      ++reachable.excluded;
+    } else if (!server->takes_replicas()) {
+      ++reachable.out_of_service;
+    } else if (!HasRequiredLabels(*server, rule)) {
+      ++reachable.unfit;
+    } else {
+      reachable.servers.push_back(server);
+    }
+  }
+  return reachable;
 }
 
+Status TooFew(const Reachable& reachable, const PlacementRequest& request) {
+  std::string message = "a block needs " + std::to_string(request.minimum) + " new replicas, but " +
+                        "only " + std::to_string(reachable.servers.size()) +
+                        " chunk servers that may take one are alive";
+  if (reachable.excluded > 0) message += "; excluded: " + std::to_string(reachable.excluded);
+  if (reachable.out_of_service > 0) {
+    message +=
+        "; drained, in maintenance or out of reach: " + std::to_string(reachable.out_of_service);
+  }
+  if (reachable.unfit > 0) {
+    message += "; without the labels that the policy requires: " + std::to_string(reachable.unfit);
+  }
+  return Status(StatusCode::kUnavailable, message);
+}
+
+}  // namespace
+
 Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const> servers,
-                                             int wanted, int minimum, uint64_t bytes,
-                                             std::span<const ServerId> exclude,
+                                             const PlacementRequest& request,
                                              const PlacementOptions& options, Random& random) {
-  if (minimum < 1 || wanted < minimum) {
-    return Status(StatusCode::kInvalidArgument, "cannot choose between " + std::to_string(minimum) +
-                                                    " and " + std::to_string(wanted) + " replicas");
+  if (request.minimum < 1 || request.wanted < request.minimum) {
+    return Status(StatusCode::kInvalidArgument, "cannot choose between " +
+                                                    std::to_string(request.minimum) + " and " +
+                                                    std::to_string(request.wanted) + " replicas");
   }
-  std::vector<Candidate> candidates;
-  size_t reachable = 0;
+  static const PlacementRule kNoRule;
+  const PlacementRule& rule = request.rule != nullptr ? *request.rule : kNoRule;
+  const auto minimum = static_cast<size_t>(request.minimum);
+  const Reachable reachable = FindReachable(servers, request, rule);
+  if (reachable.servers.size() < minimum) return TooFew(reachable, request);
+
+  std::map<std::string, int> held;  // replicas by place
   for (const ServerState* server : servers) {
-    if (Contains(exclude, server->id)) continue;
-    ++reachable;
-    const uint64_t weight = WeightFor(*server, bytes, options);
-    if (weight > 0) candidates.push_back({server->id, weight});
+    if (Contains(request.keep, server->id)) ++held[DomainOf(*server, rule)];
   }
-  if (reachable < static_cast<size_t>(minimum)) {
-    return Status(StatusCode::kUnavailable,
-                  "a new block needs " + std::to_string(minimum) + " chunk servers, but only " +
-                      std::to_string(reachable) + " are alive (" + std::to_string(exclude.size()) +
-                      " excluded by the writer)");
+  const uint64_t usual_us = UsualLatency(servers);
+  std::vector<Candidate> candidates;
+  for (const ServerState* server : reachable.servers) {
+    const uint64_t weight = WeightFor(*server, request.bytes, usual_us, options);
+    if (weight > 0) candidates.push_back({server, weight, DomainOf(*server, rule)});
   }
-  if (candidates.size() < static_cast<size_t>(minimum)) {
-    return Status(StatusCode::kNoSpace,
-                  "only " + std::to_string(candidates.size()) + " of " + std::to_string(reachable) +
-                      " chunk servers have room for a block of " + std::to_string(bytes) +
-                      " bytes, " + std::to_string(minimum) + " are needed");
+  if (candidates.size() < minimum) {
+    return Status(StatusCode::kNoSpace, "only " + std::to_string(candidates.size()) + " of " +
+                                            std::to_string(reachable.servers.size()) +
+                                            " chunk servers have room for a block of " +
+                                            std::to_string(request.bytes) + " bytes, " +
+                                            std::to_string(request.minimum) + " are needed");
   }
   std::vector<ServerId> chosen;
-  while (chosen.size() < static_cast<size_t>(wanted) && !candidates.empty()) {
-    chosen.push_back(Draw(&candidates, random));
+  while (chosen.size() < static_cast<size_t>(request.wanted) && !candidates.empty()) {
+    chosen.push_back(Draw(&candidates, &held, random));
   }
   // Drawing prefers large servers for the first places; the chain's order must not.
   for (size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[random.Below(i)]);
@@ -89,9 +168,18 @@ void ServerTable::AddKnown(ServerState server) {
   std::lock_guard lock(mutex_);
   ServerState& known = servers_[server.id];
   server.disks = std::move(known.disks);
+  server.load = known.load;
   server.heard_incarnation = known.heard_incarnation;
   server.last_heartbeat_ms = known.last_heartbeat_ms;
+  server.suspected_ms = known.suspected_ms;
+  server.disk_commands = std::move(known.disk_commands);
   known = std::move(server);
+}
+
+void ServerTable::SetDiskCommands(ServerId id, std::map<std::string, DiskCommandState> commands) {
+  std::lock_guard lock(mutex_);
+  auto it = servers_.find(id);
+  if (it != servers_.end()) it->second.disk_commands = std::move(commands);
 }
 
 void ServerTable::ExpectKnown(int64_t duration_ms) {
@@ -112,43 +200,81 @@ void ServerTable::BecomeActive() {
 void ServerTable::Register(ServerState server) {
   server.last_heartbeat_ms = clock_.MonotonicMillis();
   server.heard_incarnation = server.incarnation;
+  server.suspected_ms = -1;
   std::lock_guard lock(mutex_);
-  const ServerId id = server.id;
-  servers_.insert_or_assign(id, std::move(server));
+  ServerState& known = servers_[server.id];
+  server.service = known.service;
+  server.service_since_ns = known.service_since_ns;
+  server.service_until_ns = known.service_until_ns;
+  server.drain_replicas_at_start = known.drain_replicas_at_start;
+  server.disk_commands = std::move(known.disk_commands);
+  known = std::move(server);
 }
 
-bool ServerTable::Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks) {
+void ServerTable::Note(ServerState& server, int64_t incarnation, std::vector<DiskState> disks,
+                       const ServerLoad& load) {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  server.disks = std::move(disks);
+  server.load = load;
+  server.heard_incarnation = incarnation;
+  server.last_heartbeat_ms = now_ms;
+  if (server.suspected() && now_ms - server.suspected_ms >= options_.suspicion_ms) {
+    server.suspected_ms = -1;
+  }
+}
+
+bool ServerTable::Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks,
+                            const ServerLoad& load) {
   std::lock_guard lock(mutex_);
   auto it = servers_.find(id);
   if (it == servers_.end() || it->second.incarnation != incarnation) return false;
   // One that was registered with another metaserver, and is heard of here for the first time, is
   // known well enough: only its own process has this incarnation.
   if (it->second.heard() && !IsAlive(it->second)) return false;
-  it->second.disks = std::move(disks);
-  it->second.heard_incarnation = incarnation;
-  it->second.last_heartbeat_ms = clock_.MonotonicMillis();
+  Note(it->second, incarnation, std::move(disks), load);
   return true;
 }
 
-bool ServerTable::Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks) {
+bool ServerTable::Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks,
+                       const ServerLoad& load) {
   std::lock_guard lock(mutex_);
   auto it = servers_.find(id);
   if (it == servers_.end()) return false;
-  it->second.disks = std::move(disks);
-  it->second.heard_incarnation = incarnation;
-  it->second.last_heartbeat_ms = clock_.MonotonicMillis();
+  Note(it->second, incarnation, std::move(disks), load);
   return true;
+}
+
+void ServerTable::Suspect(ServerId id) {
+  std::lock_guard lock(mutex_);
+  auto it = servers_.find(id);
+  if (it != servers_.end()) it->second.suspected_ms = clock_.MonotonicMillis();
+}
+
+void ServerTable::EndMaintenances() const {
+  const int64_t now_ns = clock_.WallNanos();
+  for (auto& [id, server] : servers_) server.EndMaintenance(now_ns);
+}
+
+std::vector<const ServerState*> ServerTable::AliveServers() const {
+  std::vector<const ServerState*> alive;
+  alive.reserve(servers_.size());
+  for (const auto& [id, server] : servers_) {
+    if (IsAlive(server)) alive.push_back(&server);
+  }
+  return alive;
 }
 
 std::optional<ServerState> ServerTable::Find(ServerId id) const {
   std::lock_guard lock(mutex_);
   auto it = servers_.find(id);
   if (it == servers_.end()) return std::nullopt;
+  it->second.EndMaintenance(clock_.WallNanos());
   return it->second;
 }
 
 std::optional<ServerState> ServerTable::FindByUuid(std::string_view uuid) const {
   std::lock_guard lock(mutex_);
+  EndMaintenances();
   for (const auto& [id, server] : servers_) {
     if (server.uuid == uuid) return server;
   }
@@ -157,6 +283,7 @@ std::optional<ServerState> ServerTable::FindByUuid(std::string_view uuid) const 
 
 std::vector<ServerState> ServerTable::All() const {
   std::lock_guard lock(mutex_);
+  EndMaintenances();
   std::vector<ServerState> all;
   all.reserve(servers_.size());
   for (const auto& [id, server] : servers_) all.push_back(server);
@@ -183,35 +310,53 @@ std::vector<ServerId> ServerTable::Alive() const {
   return alive;
 }
 
+std::vector<ServerId> ServerTable::RecentlyFailed() const {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  std::lock_guard lock(mutex_);
+  std::vector<ServerId> failed;
+  for (const auto& [id, server] : servers_) {
+    const bool recent =
+        server.heard() && now_ms - server.last_heartbeat_ms < kRecentMs && !IsAlive(server);
+    if (recent || server.suspected()) failed.push_back(id);
+  }
+  return failed;
+}
+
 ClusterSpace ServerTable::Space() const {
   std::lock_guard lock(mutex_);
   ClusterSpace space;
-  for (const auto& [id, server] : servers_) {
-    if (!IsAlive(server)) continue;
-    for (const DiskState& disk : server.disks) {
-      if (!disk.healthy) continue;
+  for (const ServerState* server : AliveServers()) {
+    for (const DiskState& disk : server->disks) {
+      if (!disk.healthy || server->ServiceOf(disk) == DiskCommandState::kEjected) continue;
       space.total_bytes += disk.total_bytes;
-      space.available_bytes += UsableBytes(disk, options_);
+    }
+    // Draining servers and disks hold data, but take none.
+    if (server->service == ServiceState::kInService) {
+      space.available_bytes += UsableBytes(*server, options_);
     }
   }
   return space;
 }
 
-Result<std::vector<ServerId>> ServerTable::Choose(int wanted, int minimum, uint64_t bytes,
-                                                  std::span<const ServerId> exclude) {
+Result<std::vector<ServerId>> ServerTable::Choose(const PlacementRequest& request) {
   std::lock_guard lock(mutex_);
-  std::vector<const ServerState*> alive;
-  alive.reserve(servers_.size());
+  EndMaintenances();
+  const std::vector<const ServerState*> alive = AliveServers();
   size_t expected = 0;
   for (const auto& [id, server] : servers_) {
-    if (IsAlive(server)) {
-      alive.push_back(&server);
-    } else if (!server.heard() && !Contains(exclude, id)) {
-      ++expected;
-    }
+    const bool could_take = server.takes_replicas() && !Contains(request.exclude, id) &&
+                            !Contains(request.keep, id) &&
+                            (request.rule == nullptr || HasRequiredLabels(server, *request.rule));
+    if (!IsAlive(server) && !server.heard() && could_take) ++expected;
   }
-  auto chosen = ChooseReplicas(alive, wanted, minimum, bytes, exclude, options_, random_);
-  const bool short_of_servers = chosen.ok() ? chosen->size() < static_cast<size_t>(wanted)
+  // Servers that are kept count for their places even while they are dead.
+  std::vector<const ServerState*> servers = alive;
+  for (ServerId kept : request.keep) {
+    auto it = servers_.find(kept);
+    if (it != servers_.end() && !IsAlive(it->second)) servers.push_back(&it->second);
+  }
+  auto chosen = ChooseReplicas(servers, request, options_, random_);
+  const bool short_of_servers = chosen.ok() ? chosen->size() < static_cast<size_t>(request.wanted)
                                             : chosen.code() == StatusCode::kNoSpace;
   if (expected > 0 && short_of_servers && clock_.MonotonicMillis() < expected_until_ms_) {
     return Status(StatusCode::kUnavailable, "the metaserver has just started and waits for " +
@@ -219,6 +364,30 @@ Result<std::vector<ServerId>> ServerTable::Choose(int wanted, int minimum, uint6
                                                 " chunk servers to be heard of");
   }
   return chosen;
+}
+
+bool ServerTable::IsMisplaced(std::span<const ServerId> chain, const PlacementRule& rule,
+                              uint64_t bytes) const {
+  if (rule.empty()) return false;
+  std::lock_guard lock(mutex_);
+  EndMaintenances();
+  std::vector<const ServerState*> members;
+  for (ServerId id : chain) {
+    auto it = servers_.find(id);
+    if (it == servers_.end()) return false;
+    members.push_back(&it->second);
+  }
+  std::vector<const ServerState*> usable;
+  for (const ServerState* server : AliveServers()) {
+    if (server->takes_replicas() && WeightFor(*server, bytes, 0, options_) > 0) {
+      usable.push_back(server);
+    }
+  }
+  return tercet::IsMisplaced(members, usable, rule);
+}
+
+Status ServerTable::CheckPolicy(const PolicyWish& wish, bool force) const {
+  return tercet::CheckPolicy(wish, All(), force);
 }
 
 }  // namespace tercet

@@ -6,9 +6,9 @@
 //  timeout,
 //    in the incarnation that the journal knows. The journal knows more servers than this table says
 //    are alive, never fewer.
-//  - Choose never returns a server twice, a dead one, an excluded one, or one without a healthy
-//  disk
-//    that can take the block and keep its reserve.
+//  - Choose never returns a server twice, a dead, suspected or excluded one, one that is not in
+//  service, or one
+//    without a healthy disk in service that can take the block and keep its reserve.
 //  - For a while after a metaserver started, servers that the journal knows may be alive without
 //    having been heard of. While that could give a block more replicas, Choose asks to be called
 //    again. One that listened as standby before it became active has nobody to wait for.
@@ -30,40 +30,9 @@
 #include "common/env/random.h"
 #include "common/rpc/host_port.h"
 #include "metaserver/ops/operation.h"
+#include "metaserver/placement/placement_rules.h"
 
 namespace tercet {
-
-/// One disk as its server reported it last.
-struct DiskState {
-  std::string uuid;
-  std::string path;
-  uint64_t total_bytes = 0;
-  uint64_t available_bytes = 0;
-  uint64_t replica_count = 0;
-  bool healthy = true;
-};
-
-/// One chunk server.
-struct ServerState {
-  ServerId id;
-  std::string uuid;  // 16 bytes
-  HostPort address;  // where its data plane listens
-  std::string version;
-  int64_t incarnation = 0;  // as journaled
-  // As heard of it.
-  std::vector<DiskState> disks;
-  int64_t heard_incarnation = 0;
-  int64_t last_heartbeat_ms = -1;  // monotonic; -1: never since this metaserver started
-
-  /// Heard of in the incarnation that is journaled.
-  bool heard() const { return last_heartbeat_ms >= 0 && heard_incarnation == incarnation; }
-};
-
-struct PlacementOptions {
-  int64_t death_timeout_ms = 5000;
-  /// Kept free on each disk: at most so much, and at most a twentieth of the disk.
-  uint64_t disk_reserve_bytes = 256ull << 20;
-};
 
 /// Bytes of a cluster: of the servers that are alive, disks that are healthy, reserves taken off.
 struct ClusterSpace {
@@ -71,14 +40,9 @@ struct ClusterSpace {
   uint64_t available_bytes = 0;
 };
 
-/// What new blocks may take of a disk: its available bytes without the reserve; 0 for an unhealthy
-/// one.
-uint64_t UsableBytes(const DiskState& disk, const PlacementOptions& options);
-
 /// The pure choice among `servers`, all of which are taken for alive. See ReplicaChooser::Choose.
 Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const> servers,
-                                             int wanted, int minimum, uint64_t bytes,
-                                             std::span<const ServerId> exclude,
+                                             const PlacementRequest& request,
                                              const PlacementOptions& options, Random& random);
 
 /// Thread-safe.
@@ -91,21 +55,28 @@ class ServerTable final : public ReplicaChooser {
         random_(random),
         listening_since_ms_(clock.MonotonicMillis()) {}
 
-  /// A server as the journal knows it: its identity, address and incarnation. What was heard of it
-  /// stays.
+  /// A server as the journal knows it. What was heard of it stays, and so do the commands for its
+  /// disks.
   void AddKnown(ServerState server);
+  /// The journaled commands for a server's disks; those that are not named are in service.
+  void SetDiskCommands(ServerId id, std::map<std::string, DiskCommandState> commands);
   /// The known servers have until now + `duration_ms` to be heard of before blocks do without them.
   void ExpectKnown(int64_t duration_ms);
   /// The metaserver becomes active: as ExpectKnown for a death timeout, unless servers had that
   /// much time already and some were heard of.
   void BecomeActive();
-  /// Puts in the server as just registered: it is alive from now on.
+  /// Puts in the server as just registered: it is alive and not suspected from now on. Of what is
+  /// journaled, its service state and the commands for its disks stay.
   void Register(ServerState server);
   /// A heartbeat at the active. False when the server is unknown, has another incarnation, or was
   /// taken for dead: it must register again.
-  bool Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks);
+  bool Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks,
+                 const ServerLoad& load = {});
   /// A heartbeat at a standby; false when the server is unknown.
-  bool Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks);
+  bool Hear(ServerId id, int64_t incarnation, std::vector<DiskState> disks,
+            const ServerLoad& load = {});
+  /// Somebody could not reach the server: no new replicas there until it is heard of again.
+  void Suspect(ServerId id);
 
   std::optional<ServerState> Find(ServerId id) const;
   std::optional<ServerState> FindByUuid(std::string_view uuid) const;
@@ -114,20 +85,35 @@ class ServerTable final : public ReplicaChooser {
   bool IsAlive(ServerId id) const;
   bool IsAlive(const ServerState& server) const;
   std::vector<ServerId> Alive() const;
+  /// Those that are dead for up to a minute (with a metaserver that heard of them) or suspected:
+  /// clients had better not begin anything with them.
+  std::vector<ServerId> RecentlyFailed() const;
   ClusterSpace Space() const;
   const PlacementOptions& options() const { return options_; }
 
-  Result<std::vector<ServerId>> Choose(int wanted, int minimum, uint64_t bytes,
-                                       std::span<const ServerId> exclude) override;
+  Result<std::vector<ServerId>> Choose(const PlacementRequest& request) override;
+  /// See IsMisplaced of placement_rules.h: with all live servers that take replicas and have room
+  /// for `bytes`. False when a member is unknown.
+  bool IsMisplaced(std::span<const ServerId> chain, const PlacementRule& rule,
+                   uint64_t bytes) const;
+  /// See CheckPolicy of placement_rules.h: with all servers.
+  Status CheckPolicy(const PolicyWish& wish, bool force) const;
 
  private:
+  // All need mutex_.
+  void EndMaintenances() const;
+  std::vector<const ServerState*> AliveServers() const;
+  /// What is heard of a server.
+  void Note(ServerState& server, int64_t incarnation, std::vector<DiskState> disks,
+            const ServerLoad& load);
+
   const PlacementOptions options_;
   const Clock& clock_;
   Random& random_;
   const int64_t listening_since_ms_;
   mutable std::mutex mutex_;
   // Guarded by mutex_:
-  std::map<ServerId, ServerState> servers_;
+  mutable std::map<ServerId, ServerState> servers_;  // mutable: maintenance ends by itself
   int64_t expected_until_ms_ = 0;
 };
 

@@ -1,0 +1,259 @@
+#include "metaserver/placement/repair_planner.h"
+
+#include <algorithm>
+#include <array>
+
+namespace tercet {
+namespace {
+
+int CountIn(const std::map<ServerId, int>& counts, ServerId server) {
+  auto it = counts.find(server);
+  return it == counts.end() ? 0 : it->second;
+}
+
+void Add(std::map<ServerId, int>* counts, ServerId server, int delta) {
+  auto it = counts->try_emplace(server, 0).first;
+  it->second += delta;
+  if (it->second == 0) counts->erase(it);
+}
+
+}  // namespace
+
+std::string_view RepairClassName(RepairClass repair_class) {
+  static constexpr std::array<std::string_view, kRepairClasses> kNames = {
+      "lost",      "one_left", "below_minimum", "damaged", "below_wanted",
+      "misplaced", "surplus",  "drain",         "balance",
+  };
+  return kNames[static_cast<size_t>(repair_class)];
+}
+
+std::optional<RepairClass> ClassifyBlock(const BlockHealth& health) {
+  if (health.good == 0) return RepairClass::kLost;
+  if (health.good == 1 && health.wanted > 1) return RepairClass::kOneLeft;
+  if (health.good < health.minimum) return RepairClass::kBelowMinimum;
+  if (health.bad > 0) return RepairClass::kDamaged;
+  if (health.good < health.wanted) return RepairClass::kBelowWanted;
+  // Whoever leaves is no surplus: the others are counted without.
+  if (health.leaving > 0) return RepairClass::kDrain;
+  if (health.misplaced) return RepairClass::kMisplaced;
+  if (health.members > health.wanted) return RepairClass::kSurplus;
+  return std::nullopt;
+}
+
+// ---- the queues ----
+// An entry that is not running is in exactly one of ready_[class] and waiting_; every entry is in
+// by_age_[class].
+
+void RepairPlanner::Enqueue(State& state) {
+  const Order order{state.entry.since_ms, state.entry.block};
+  if (state.not_before_ms >= 0) {
+    waiting_.insert({state.not_before_ms, state.entry.block});
+    ++class_waiting_[static_cast<size_t>(state.entry.repair_class)];
+  } else {
+    ready(state.entry.repair_class).insert(order);
+  }
+}
+
+void RepairPlanner::Dequeue(State& state) {
+  if (state.not_before_ms >= 0) {
+    waiting_.erase({state.not_before_ms, state.entry.block});
+    --class_waiting_[static_cast<size_t>(state.entry.repair_class)];
+  } else {
+    ready(state.entry.repair_class).erase({state.entry.since_ms, state.entry.block});
+  }
+}
+
+void RepairPlanner::Wait(State& state, int64_t until_ms) {
+  state.not_before_ms = until_ms;
+  Enqueue(state);
+}
+
+bool RepairPlanner::MakeRoom(const RepairEntry& entry) {
+  if (entries_.size() < options_.max_entries) return true;
+  for (int c = kRepairClasses - 1; c > static_cast<int>(entry.repair_class); --c) {
+    const std::set<Order>& all = by_age_[c];
+    // The youngest that does not run; at most as many run as there are workers.
+    for (auto it = all.rbegin(); it != all.rend(); ++it) {
+      State& victim = entries_.at(it->second);
+      if (victim.running) continue;
+      Remove(it->second);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool RepairPlanner::Put(RepairEntry entry) {
+  const auto new_class = static_cast<size_t>(entry.repair_class);
+  auto it = entries_.find(entry.block);
+  if (it == entries_.end()) {
+    if (!MakeRoom(entry)) return false;
+    State& state = entries_[entry.block];
+    by_age_[new_class].insert({entry.since_ms, entry.block});
+    state.entry = std::move(entry);
+    Enqueue(state);
+    return true;
+  }
+  State& state = it->second;
+  if (state.running) {
+    state.update = std::move(entry);
+    return true;
+  }
+  const bool more_urgent = entry.repair_class < state.entry.repair_class;
+  Dequeue(state);
+  by_age_[static_cast<size_t>(state.entry.repair_class)].erase(
+      {state.entry.since_ms, state.entry.block});
+  entry.since_ms = std::min(entry.since_ms, state.entry.since_ms);
+  state.entry = std::move(entry);
+  if (more_urgent) {
+    state.failures = 0;
+    state.not_before_ms = -1;
+  }
+  by_age_[new_class].insert({state.entry.since_ms, state.entry.block});
+  Enqueue(state);
+  return true;
+}
+
+void RepairPlanner::Remove(BlockId block) {
+  auto it = entries_.find(block);
+  if (it == entries_.end()) return;
+  State& state = it->second;
+  if (state.running) {
+    state.update.reset();
+    return;
+  }
+  Dequeue(state);
+  by_age_[static_cast<size_t>(state.entry.repair_class)].erase({state.entry.since_ms, block});
+  entries_.erase(it);
+}
+
+void RepairPlanner::Clear() {
+  entries_.clear();
+  for (auto& set : ready_) set.clear();
+  for (auto& set : by_age_) set.clear();
+  waiting_.clear();
+  std::fill(std::begin(class_running_), std::end(class_running_), 0);
+  std::fill(std::begin(class_waiting_), std::end(class_waiting_), 0);
+  incoming_.clear();
+  outgoing_.clear();
+  running_ = 0;
+}
+
+void RepairPlanner::WakeDue(int64_t now_ms) {
+  while (!waiting_.empty() && waiting_.begin()->first <= now_ms) {
+    State& state = entries_.at(waiting_.begin()->second);
+    Dequeue(state);
+    state.not_before_ms = -1;
+    Enqueue(state);
+  }
+}
+
+// ---- choice ----
+
+bool RepairPlanner::HasFreeSource(const RepairEntry& entry) const {
+  if (entry.sources.empty()) return true;  // whoever assigns knows better
+  const int slots = SlotsFor(entry.repair_class);
+  return std::any_of(entry.sources.begin(), entry.sources.end(),
+                     [&](ServerId server) { return CountIn(outgoing_, server) < slots; });
+}
+
+void RepairPlanner::Occupy(const RepairSlots& slots, int delta) {
+  if (slots.source) Add(&outgoing_, *slots.source, delta);
+  for (ServerId target : slots.targets) Add(&incoming_, target, delta);
+}
+
+std::optional<RepairJob> RepairPlanner::Take(int64_t now_ms, const Assign& assign) {
+  WakeDue(now_ms);
+  int assigns = 0;
+  int looks = 0;
+  for (int c = static_cast<int>(RepairClass::kOneLeft); c < kRepairClasses; ++c) {
+    const auto repair_class = static_cast<RepairClass>(c);
+    const int slots = SlotsFor(repair_class);
+    const SlotTest can_send = [&](ServerId server) { return CountIn(outgoing_, server) < slots; };
+    const SlotTest can_receive = [&](ServerId server) {
+      return CountIn(incoming_, server) < slots;
+    };
+    for (auto it = ready(repair_class).begin(); it != ready(repair_class).end();) {
+      if (assigns == kMaxAssigns || looks == kMaxLooks) return std::nullopt;
+      ++looks;
+      State& state = entries_.at(it->second);
+      ++it;  // the entry may leave the set
+      if (!HasFreeSource(state.entry)) continue;
+      ++assigns;
+      std::optional<RepairSlots> chosen = assign(state.entry, can_send, can_receive);
+      Dequeue(state);
+      if (!chosen) {
+        Wait(state, now_ms + options_.not_now_ms);
+        continue;
+      }
+      state.running = true;
+      state.slots = std::move(*chosen);
+      Occupy(state.slots, 1);
+      ++class_running_[c];
+      ++running_;
+      return RepairJob{state.entry, state.slots};
+    }
+  }
+  return std::nullopt;
+}
+
+void RepairPlanner::Finish(BlockId block, Outcome outcome, int64_t now_ms) {
+  auto it = entries_.find(block);
+  if (it == entries_.end() || !it->second.running) return;
+  State& state = it->second;
+  const auto old_class = static_cast<size_t>(state.entry.repair_class);
+  Occupy(state.slots, -1);
+  state.slots = {};
+  state.running = false;
+  --class_running_[old_class];
+  --running_;
+  by_age_[old_class].erase({state.entry.since_ms, block});
+  std::optional<RepairEntry> update = std::move(state.update);
+  state.update.reset();
+  if (outcome == Outcome::kDone && !update) {
+    entries_.erase(it);
+    return;
+  }
+  state.not_before_ms = -1;
+  if (outcome == Outcome::kNotNow) {
+    state.not_before_ms = now_ms + options_.not_now_ms;
+  } else if (outcome == Outcome::kFailed) {
+    const int doublings = std::min(state.failures, 20);
+    ++state.failures;
+    state.not_before_ms =
+        now_ms + std::min(options_.first_backoff_ms << doublings, options_.max_backoff_ms);
+  } else {
+    state.failures = 0;
+  }
+  if (update) {
+    // What was noticed after a success is new; after a failure it waits on with its age.
+    if (outcome != Outcome::kDone) {
+      update->since_ms = std::min(update->since_ms, state.entry.since_ms);
+    }
+    state.entry = std::move(*update);
+  }
+  by_age_[static_cast<size_t>(state.entry.repair_class)].insert({state.entry.since_ms, block});
+  Enqueue(state);
+}
+
+// ---- figures ----
+
+RepairPlanner::ClassCount RepairPlanner::Count(RepairClass repair_class) const {
+  const auto c = static_cast<size_t>(repair_class);
+  ClassCount count;
+  count.blocks = static_cast<int64_t>(by_age_[c].size());
+  count.running = class_running_[c];
+  count.waiting = class_waiting_[c];
+  if (!by_age_[c].empty()) count.oldest_since_ms = by_age_[c].begin()->first;
+  return count;
+}
+
+std::optional<int64_t> RepairPlanner::NextDue() const {
+  if (waiting_.empty()) return std::nullopt;
+  return waiting_.begin()->first;
+}
+
+int RepairPlanner::Incoming(ServerId server) const { return CountIn(incoming_, server); }
+int RepairPlanner::Outgoing(ServerId server) const { return CountIn(outgoing_, server); }
+
+}  // namespace tercet
