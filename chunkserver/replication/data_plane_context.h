@@ -1,6 +1,7 @@
 // What the connections of one data-plane server share.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "chunkserver/replication/data_plane_server.h"
 #include "chunkserver/replication/downstream.h"
 #include "chunkserver/replication/link_registry.h"
+#include "chunkserver/replication/serving_gate.h"
 #include "chunkserver/replication/sync_pool.h"
 #include "chunkserver/store/block_store.h"
 
@@ -41,11 +43,14 @@ struct DataPlaneContext {
   BufferPool buffers;
   BlockOrder order;
   LinkRegistry links;
+  ServingGate gate;
   Downstream downstream;
   SyncPool syncs;
 
   mutable std::mutex identity_mutex;
   Identity current_identity;  // guarded by identity_mutex
+  /// Of current_identity, for a look at each request.
+  std::atomic<uint32_t> current_server_id{0};
 };
 
 }  // namespace tercet

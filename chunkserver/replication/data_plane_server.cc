@@ -40,9 +40,15 @@ Result<std::unique_ptr<DataPlaneServer>> DataPlaneServer::Start(DataPlaneOptions
 
 void DataPlaneServer::SetIdentity(const std::string& cluster_id, ServerId server_id) {
   impl_->context.downstream.SetIdentity(cluster_id, server_id);
-  std::lock_guard lock(impl_->context.identity_mutex);
-  impl_->context.current_identity = {cluster_id, server_id};
+  {
+    std::lock_guard lock(impl_->context.identity_mutex);
+    impl_->context.current_identity = {cluster_id, server_id};
+    impl_->context.current_server_id.store(server_id.value(), std::memory_order_release);
+  }
+  impl_->context.gate.Open();
 }
+
+void DataPlaneServer::Suspend() { impl_->context.gate.Close(); }
 
 uint16_t DataPlaneServer::port() const { return impl_->listener->port(); }
 
@@ -51,6 +57,7 @@ const DataPlaneCounters& DataPlaneServer::counters() const { return impl_->conte
 void DataPlaneServer::Stop() {
   // First what connections' threads may be waiting for, then the threads, then what they leave
   // behind.
+  impl_->context.gate.Abandon();
   impl_->context.buffers.Close();
   impl_->context.downstream.Stop();
   impl_->listener->Stop();

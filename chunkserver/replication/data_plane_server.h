@@ -77,9 +77,13 @@ class DataPlaneServer {
   /// Stop().
   ~DataPlaneServer();
 
-  /// The cluster (16 bytes) and the server's number in it, once registered. May be called again
-  /// with the same values.
+  /// The cluster (16 bytes) and the server's number in it, once registered: data is served. With a
+  /// number other than before, older connections end at their next request.
   void SetIdentity(const std::string& cluster_id, ServerId server_id);
+  /// This server does not know any more which of its replicas are current: until SetIdentity new
+  /// connections are refused, and requests for data wait on those there are, or end them when it takes
+  /// longer than half the progress deadline. Commands of the active are carried out.
+  void Suspend();
 
   /// What pulls that prepare may use; takes effect at once, also for those that run. 0: no limit.
   void SetLimits(const wire::BackgroundLimits& limits);

@@ -108,7 +108,7 @@ Status ServerConnection::CheckHello(const wire::HelloHeader& hello) {
                               kDataPlaneProtocolVersion, hello.protocol_version));
   }
   const DataPlaneContext::Identity identity = context_.identity();
-  if (identity.server_id == ServerId()) {
+  if (identity.server_id == ServerId() || !context_.gate.is_open()) {
     return Status(StatusCode::kUnavailable, "this chunk server has not registered yet: try again");
   }
   self_ = identity.server_id;
@@ -143,8 +143,28 @@ Status ServerConnection::ServeRequests() {
     if (closing_.load(std::memory_order_acquire)) {
       return Status(StatusCode::kCancelled, "closed by this server");
     }
+    RETURN_IF_ERROR(AwaitServing(prelude.kind));
     RETURN_IF_ERROR(Dispatch(prelude, header));
   }
+}
+
+Status ServerConnection::AwaitServing(wire::FrameKind::type kind) {
+  switch (kind) {
+    case wire::FrameKind::READ:
+    case wire::FrameKind::WRITE:
+    case wire::FrameKind::SYNC:
+    case wire::FrameKind::TRUNCATE:
+      break;
+    default:
+      return Status::Ok();  // not clients' data: the epoch and the generation guard it
+  }
+  if (!context_.gate.Pass(context_.options.progress_deadline / 2)) {
+    return Status(StatusCode::kUnavailable, "this chunk server is registering again");
+  }
+  if (context_.current_server_id.load(std::memory_order_acquire) == self_.value()) {
+    return Status::Ok();
+  }
+  return Status(StatusCode::kUnavailable, "this chunk server has another number now");
 }
 
 Status ServerConnection::Dispatch(const FramePrelude& prelude, std::string_view header) {

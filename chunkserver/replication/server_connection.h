@@ -57,6 +57,8 @@ class ServerConnection final : public ServedConnection,
   Status ServeRequests();
   /// Waits for the next frame, for as long as it takes.
   Status WaitForInput();
+  /// OK when a frame of this kind may be handled now; waits while this server registers again.
+  Status AwaitServing(wire::FrameKind::type kind);
   Status Dispatch(const FramePrelude& prelude, std::string_view header);
 
   // Each returns an error only when the connection cannot go on.
