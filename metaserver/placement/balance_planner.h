@@ -48,6 +48,10 @@ struct BalanceServerState {
                             : static_cast<double>(used_bytes) / static_cast<double>(total_bytes);
   }
 };
+/// How near to the mean a run brings the servers, for a threshold: somewhat nearer, so that what
+/// clients write meanwhile does not call for the next run at once.
+inline double BalanceGoal(double threshold) { return 0.8 * threshold; }
+
 /// All servers of the table that were not removed, in order of their ids.
 std::vector<BalanceServerState> BalanceStates(const ServerTable& table);
 
@@ -144,7 +148,8 @@ class BalancePlanner {
  private:
   struct Server {
     BalanceServerState reported;
-    int64_t shift = 0;  // running and settling moves
+    int64_t shift = 0;          // running and settling moves
+    int64_t dry_until_ms = -1;  // no block was found on it a moment ago
     double filling(int64_t extra = 0) const;
   };
   struct Settling {

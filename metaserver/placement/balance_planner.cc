@@ -1,0 +1,164 @@
+#include "metaserver/placement/balance_planner.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tercet {
+namespace {
+
+/// A server without a movable block is asked again after so long: others may have changed.
+constexpr int64_t kDryMs = 5000;
+
+}  // namespace
+
+double BalancePlanner::Server::filling(int64_t extra) const {
+  const double used = static_cast<double>(reported.used_bytes) + static_cast<double>(shift + extra);
+  return reported.total_bytes == 0
+             ? 0
+             : std::max(used, 0.0) / static_cast<double>(reported.total_bytes);
+}
+
+void BalancePlanner::Update(std::span<const BalanceServerState> servers, int64_t now_ms) {
+  std::map<ServerId, Server> updated;
+  for (const BalanceServerState& state : servers) {
+    Server& server = updated[state.id];
+    auto known = servers_.find(state.id);
+    if (known != servers_.end()) server = known->second;
+    server.reported = state;
+  }
+  servers_ = std::move(updated);
+  Settle(now_ms);
+}
+
+void BalancePlanner::Shift(const BalanceMove& move, int sign) {
+  const int64_t bytes = sign * static_cast<int64_t>(move.bytes);
+  // A server that went away took its shift with it.
+  if (auto it = servers_.find(move.from); it != servers_.end()) it->second.shift -= bytes;
+  if (auto it = servers_.find(move.to); it != servers_.end()) it->second.shift += bytes;
+}
+
+void BalancePlanner::Settle(int64_t now_ms) {
+  while (!settling_.empty() && settling_.front().until_ms <= now_ms) {
+    Shift(settling_.front().move, -1);
+    settling_.pop_front();
+  }
+}
+
+double BalancePlanner::Mean() const {
+  double used = 0;
+  double total = 0;
+  for (const auto& [id, server] : servers_) {
+    if (!server.reported.takes_part) continue;
+    used += static_cast<double>(server.reported.used_bytes) + static_cast<double>(server.shift);
+    total += static_cast<double>(server.reported.total_bytes);
+  }
+  return total == 0 ? 0 : used / total;
+}
+
+bool BalancePlanner::Outside() const {
+  const double mean = Mean();
+  const double goal = BalanceGoal(threshold_);
+  return std::any_of(servers_.begin(), servers_.end(), [&](const auto& entry) {
+    return entry.second.reported.takes_part && std::abs(entry.second.filling() - mean) > goal;
+  });
+}
+
+std::optional<BalancePlanner::Wish> BalancePlanner::MakeWish(const Server& from,
+                                                             double mean) const {
+  const double goal = BalanceGoal(threshold_);
+  const bool must_give = from.filling() - mean > goal;
+  std::vector<const Server*> takers;
+  for (const auto& [id, server] : servers_) {
+    if (!server.reported.takes_part || id == from.reported.id) continue;
+    if (server.filling() >= from.filling()) continue;
+    if (must_give || mean - server.filling() > goal) takers.push_back(&server);
+  }
+  std::sort(takers.begin(), takers.end(), [](const Server* a, const Server* b) {
+    return std::pair(a->filling(), a->reported.id) < std::pair(b->filling(), b->reported.id);
+  });
+  Wish wish;
+  wish.from = from.reported.id;
+  for (const Server* to : takers) {
+    // As much as makes the two equally full.
+    const double inverse = 1.0 / static_cast<double>(from.reported.total_bytes) +
+                           1.0 / static_cast<double>(to->reported.total_bytes);
+    const auto even = static_cast<uint64_t>((from.filling() - to->filling()) / inverse);
+    const uint64_t taken = to->shift > 0 ? static_cast<uint64_t>(to->shift) : 0;
+    const uint64_t usable = to->reported.usable_bytes;
+    const uint64_t room = usable > taken ? usable - taken : 0;
+    const uint64_t most = std::min(even, room);
+    if (most == 0) continue;
+    wish.to.push_back(to->reported.id);
+    wish.max_bytes.push_back(most);
+  }
+  if (wish.to.empty()) return std::nullopt;
+  return wish;
+}
+
+std::optional<BalanceMove> BalancePlanner::Next(const PickBlock& pick, int64_t now_ms) {
+  Settle(now_ms);
+  const double mean = Mean();
+  std::vector<const Server*> givers;
+  for (const auto& [id, server] : servers_) {
+    if (server.reported.takes_part && server.reported.total_bytes > 0) givers.push_back(&server);
+  }
+  std::sort(givers.begin(), givers.end(), [](const Server* a, const Server* b) {
+    return std::pair(b->filling(), b->reported.id) < std::pair(a->filling(), a->reported.id);
+  });
+  int picks = 0;
+  bool wished = false;
+  for (const Server* from : givers) {
+    const std::optional<Wish> wish = MakeWish(*from, mean);
+    if (!wish) continue;
+    wished = true;
+    if (from->dry_until_ms > now_ms) continue;
+    if (picks++ == kMaxPicks) return std::nullopt;  // the others' turn comes
+    std::optional<BalanceMove> move = pick(*wish);
+    if (!move) {
+      servers_[wish->from].dry_until_ms = now_ms + kDryMs;
+      continue;
+    }
+    Shift(*move, 1);
+    ++running_;
+    stuck_ = false;
+    return move;
+  }
+  // All of them were asked, now or a moment ago; or none can give anything to anybody.
+  stuck_ = wished || Outside();
+  return std::nullopt;
+}
+
+void BalancePlanner::Finished(const BalanceMove& move, bool moved, int64_t now_ms) {
+  --running_;
+  if (moved) {
+    settling_.push_back({now_ms + settle_ms_, move});
+    stuck_ = false;
+  } else {
+    Shift(move, -1);
+  }
+}
+
+BalancePlanner::State BalancePlanner::state(int64_t now_ms) const {
+  const bool settling = std::any_of(settling_.begin(), settling_.end(),
+                                    [&](const Settling& s) { return s.until_ms > now_ms; });
+  const bool outside = Outside();
+  if (running_ > 0 || settling) return outside ? State::kMoving : State::kSettling;
+  if (!outside) return State::kEven;
+  return stuck_ ? State::kStuck : State::kMoving;
+}
+
+uint64_t BalancePlanner::left_bytes() const {
+  const double mean = Mean();
+  const double goal = BalanceGoal(threshold_);
+  double over = 0;
+  double under = 0;
+  for (const auto& [id, server] : servers_) {
+    if (!server.reported.takes_part) continue;
+    const auto total = static_cast<double>(server.reported.total_bytes);
+    over += std::max(server.filling() - mean - goal, 0.0) * total;
+    under += std::max(mean - goal - server.filling(), 0.0) * total;
+  }
+  return static_cast<uint64_t>(std::max(over, under));
+}
+
+}  // namespace tercet
