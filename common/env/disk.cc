@@ -4,6 +4,10 @@
 
 namespace tercet {
 
+Result<std::unique_ptr<FileSystem>> Disk::OpenFileSystem(const std::string& path) {
+  return Status(StatusCode::kNotSupported, path + ": this disk syncs files only one by one");
+}
+
 Result<std::string> ReadWholeFile(Disk& disk, const std::string& path, size_t max_bytes) {
   ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk.Open(path, OpenMode::kReadOnly));
   ASSIGN_OR_RETURN(uint64_t size, file->Size());

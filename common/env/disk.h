@@ -41,6 +41,9 @@ class File {
   /// Reserves space so that writes within [0, size) cannot fail for want of it; extends the file.
   virtual Status Allocate(uint64_t size) = 0;
   virtual Result<uint64_t> Size() const = 0;
+  /// What the system caches of [offset, offset + size) and is on the platter need not be kept: the
+  /// next read comes from there.
+  virtual void DropCache(uint64_t /*offset*/, uint64_t /*size*/) const {}
   /// The file descriptor for sendfile and the like; -1 when there is none (simulated disk).
   virtual int descriptor() const { return -1; }
 };
@@ -63,6 +66,15 @@ class FileLock {
   virtual ~FileLock() = default;
 };
 
+/// A file system that is to be synced as a whole.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+  /// Everything that was written to any of its files, and all changes of names, are on the platter
+  /// when it returns OK. After an error: as with File::Sync.
+  virtual Status Sync() = 0;
+};
+
 /// The files of one machine. Thread-safe. Paths are as for open(2).
 class Disk {
  public:
@@ -78,6 +90,8 @@ class Disk {
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;
   virtual Result<bool> Exists(const std::string& path) = 0;
   virtual Result<DiskSpace> Space(const std::string& path) = 0;
+  /// The file system that the folder is on. kNotSupported where there is no such thing.
+  virtual Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path);
   /// Takes the lock on `path` (made when it is not there); kBusy when another process holds it.
   virtual Result<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;
 };

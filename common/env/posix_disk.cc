@@ -112,6 +112,12 @@ class PosixFile final : public File {
     return static_cast<uint64_t>(info.st_size);
   }
 
+  void DropCache(uint64_t offset, uint64_t size) const override {
+    // Only advice: that it was not followed does no harm.
+    (void)::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                          POSIX_FADV_DONTNEED);
+  }
+
   int descriptor() const override { return descriptor_; }
 
  private:
@@ -139,6 +145,25 @@ class PosixLock final : public FileLock {
 
  private:
   const int descriptor_;
+};
+
+/// Kept open, because errors of writing back are told to the descriptors that were open then.
+class PosixFileSystem final : public FileSystem {
+ public:
+  PosixFileSystem(int descriptor, std::string path)
+      : descriptor_(descriptor), path_(std::move(path)) {}
+  ~PosixFileSystem() override { ::close(descriptor_); }
+
+  Status Sync() override {
+    if (Uninterrupted([&] { return ::syncfs(descriptor_); }) != 0) {
+      return ErrnoStatus("syncfs", path_);
+    }
+    return Status::Ok();
+  }
+
+ private:
+  const int descriptor_;
+  const std::string path_;
 };
 
 int OpenFlags(OpenMode mode) {
@@ -235,6 +260,13 @@ class PosixDisk final : public Disk {
     // Root may use the blocks that ext4 keeps back for it, but should not fill them.
     return DiskSpace{.total_bytes = uint64_t{info.f_blocks} * info.f_frsize,
                      .available_bytes = uint64_t{info.f_bavail} * info.f_frsize};
+  }
+
+  Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path) override {
+    int descriptor =
+        Uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (descriptor < 0) return ErrnoStatus("open folder", path);
+    return std::unique_ptr<FileSystem>(std::make_unique<PosixFileSystem>(descriptor, path));
   }
 
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override {

@@ -304,6 +304,25 @@ class SimFile final : public File {
   const uint64_t incarnation_;
 };
 
+class SimFileSystem final : public FileSystem {
+ public:
+  SimFileSystem(SimDisk& disk, std::string path)
+      : disk_(disk), path_(std::move(path)), incarnation_(disk.incarnation_) {}
+
+  Status Sync() override {
+    std::lock_guard lock(disk_.mutex_);
+    if (incarnation_ != disk_.incarnation_) {
+      return Status(StatusCode::kIo, path_ + ": was open before the simulated crash");
+    }
+    return disk_.SyncTree(path_);
+  }
+
+ private:
+  SimDisk& disk_;
+  const std::string path_;
+  const uint64_t incarnation_;
+};
+
 class SimLock final : public FileLock {
  public:
   SimLock(SimDisk& disk, std::string path)
@@ -323,6 +342,7 @@ class SimLock final : public FileLock {
 
 using sim_disk_internal::Page;
 using sim_disk_internal::SimFile;
+using sim_disk_internal::SimFileSystem;
 using sim_disk_internal::SimLock;
 
 namespace {
@@ -588,6 +608,36 @@ Result<DiskSpace> SimDisk::Space(const std::string& path) {
   uint64_t total = std::min(capacity_bytes_, kUnlimited);
   uint64_t used = used_pages_ * kPageBytes;
   return DiskSpace{.total_bytes = total, .available_bytes = total - std::min(total, used)};
+}
+
+Result<std::unique_ptr<FileSystem>> SimDisk::OpenFileSystem(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(CheckAlive(path));
+  ASSIGN_OR_RETURN(NodePtr folder, Find(path));
+  if (!folder->is_folder) return Status(StatusCode::kNotDirectory, path + ": Not a directory");
+  return std::unique_ptr<FileSystem>(std::make_unique<SimFileSystem>(*this, path));
+}
+
+Status SimDisk::SyncTree(const std::string& path) {
+  RETURN_IF_ERROR(CheckAlive(path));
+  ASSIGN_OR_RETURN(NodePtr top, Find(path));
+  const Status counted = CountChange(Change::kSync, path);
+  std::vector<Node*> folders{top.get()};
+  while (!folders.empty()) {
+    Node* folder = folders.back();
+    folders.pop_back();
+    if (counted.ok()) MakeNamesDurable(folder);
+    for (auto& [name, node] : folder->names) {
+      if (node->is_folder) {
+        folders.push_back(node.get());
+      } else if (counted.ok()) {
+        node->SyncContent();
+      } else {
+        node->LoseUnsynced();
+      }
+    }
+  }
+  return counted;
 }
 
 Result<std::unique_ptr<FileLock>> SimDisk::Lock(const std::string& path) {

@@ -32,6 +32,7 @@ namespace sim_disk_internal {
 struct Node;
 struct NameChange;
 class SimFile;
+class SimFileSystem;
 class SimLock;
 }  // namespace sim_disk_internal
 
@@ -53,6 +54,8 @@ class SimDisk final : public Disk {
   Result<std::vector<std::string>> List(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
   Result<DiskSpace> Space(const std::string& path) override;
+  /// Of the folder and what is below it.
+  Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path) override;
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
 
   /// A power cut and the start after it: see the invariants. Ends CutPowerAfter; other faults stay.
@@ -63,7 +66,7 @@ class SimDisk final : public Disk {
   /// The `nth` write (WriteAt, WriteVectorAt, Truncate, Allocate) from now on, 1 being the next,
   /// fails with kIo and changes nothing. 0 takes the fault back.
   void FailWrite(uint64_t nth);
-  /// The same for File::Sync and SyncDirectory.
+  /// The same for File::Sync, SyncDirectory and FileSystem::Sync.
   void FailSync(uint64_t nth);
   /// Every call on paths at or under `prefix`, and on open files there, fails with kIo: a dead
   /// disk.
@@ -88,6 +91,7 @@ class SimDisk final : public Disk {
 
  private:
   friend class sim_disk_internal::SimFile;
+  friend class sim_disk_internal::SimFileSystem;
   friend class sim_disk_internal::SimLock;
   using Node = sim_disk_internal::Node;
   using NodePtr = std::shared_ptr<Node>;
@@ -102,6 +106,7 @@ class SimDisk final : public Disk {
   Result<NodePtr> FindParent(const std::string& path, std::string* name) const;
   void ApplyLive(NameChange change);
   void MakeNamesDurable(Node* folder);
+  Status SyncTree(const std::string& path);
   void Unlinked(Node& node);
   Status Reserve(Node& node, uint64_t first_page, uint64_t last_page);
   void CrashTree(Node& folder, Random& random, std::set<Node*>* seen);

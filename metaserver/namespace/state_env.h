@@ -24,7 +24,7 @@
 #include <string>
 
 #include "common/base/status.h"
-#include "metaserver/namespace/disk_env.h"
+#include "common/env/disk_env.h"
 
 namespace tercet {
 

@@ -1,4 +1,4 @@
-#include "metaserver/namespace/disk_env.h"
+#include "common/env/disk_env.h"
 
 #include <algorithm>
 #include <memory>

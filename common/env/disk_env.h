@@ -1,4 +1,4 @@
-// LevelDB's environment over a Disk, so that the state database runs on the simulated disk as well.
+// LevelDB's environment over a Disk, so that databases run on the simulated disk as well.
 //
 // What LevelDB relies on and does not do itself is done here:
 //  - A file's first sync also syncs its folder: what a durable file names is there by name.
