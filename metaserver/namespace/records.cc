@@ -2,79 +2,32 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 
 #include "common/base/coding.h"
+#include "metaserver/namespace/record_coding.h"
 
 namespace tercet {
 namespace {
 
-constexpr uint8_t kRecordVersion = 1;
+using namespace record_coding;
 
 // Bits of the flag bytes; never change.
 constexpr uint8_t kInodeTruncationPending = 1 << 0;
 constexpr uint8_t kBlockReserved = 1 << 0;
 constexpr uint8_t kBlockHasValidBytes = 1 << 1;
+constexpr uint8_t kBlockHasStale = 1 << 2;
+constexpr uint8_t kDeleteTaskHold = 1 << 0;
 constexpr uint8_t kSessionClosing = 1 << 0;
-
-std::string NewRecord(size_t expected_bytes) {
-  std::string out;
-  out.reserve(expected_bytes);
-  PutFixed8(&out, kRecordVersion);
-  return out;
-}
-
-Status Malformed(std::string_view what, std::string_view why) {
-  return Status(StatusCode::kCorruption, std::string(what) + " record: " + std::string(why));
-}
-
-// Reads the version byte that every record begins with.
-Status CheckVersion(Decoder& decoder, std::string_view what) {
-  uint8_t version = decoder.Fixed8();
-  if (decoder.failed()) return Malformed(what, "empty");
-  if (version == 0) return Malformed(what, "version 0");
-  if (version > kRecordVersion) {
-    return Status(StatusCode::kVersionTooNew,
-                  std::string(what) + " record has version " + std::to_string(version) +
-                      ", this program knows " + std::to_string(kRecordVersion) +
-                      ": run a newer tercet-metaserver");
-  }
-  return Status::Ok();
-}
-
-Status Finish(const Decoder& decoder, std::string_view what) {
-  return decoder.FinishAllowingMore(std::string(what) + " record");
-}
-
-// A varint that must fit into 32 bits; a larger one makes *bad true.
-uint32_t Varint32(Decoder& decoder, bool* bad) {
-  uint64_t value = decoder.Varint64();
-  if (value > std::numeric_limits<uint32_t>::max()) *bad = true;
-  return static_cast<uint32_t>(value);
-}
-
-std::string BoundedString(Decoder& decoder, size_t limit, bool* bad) {
-  std::string_view bytes = decoder.LengthPrefixed();
-  if (bytes.size() > limit) {
-    *bad = true;
-    return {};
-  }
-  return std::string(bytes);
-}
 
 bool IsKnownType(uint8_t type) {
   return type >= static_cast<uint8_t>(InodeType::kRegular) &&
          type <= static_cast<uint8_t>(InodeType::kBlockDevice);
 }
 
-bool IsBlockSize(uint32_t bytes) {
-  return bytes >= kMinBlockSizeBytes && bytes <= kMaxBlockSizeBytes && std::has_single_bit(bytes);
-}
-
 }  // namespace
 
 std::string InodeRecord::Encode() const {
-  std::string out = NewRecord(64 + symlink_target.size());
+  std::string out = NewRecord(80 + symlink_target.size() + name_hint.size());
   PutFixed8(&out, static_cast<uint8_t>(type));
   PutFixed8(&out, truncation_pending ? kInodeTruncationPending : 0);
   PutFixed8(&out, static_cast<uint8_t>(std::countr_zero(block_size_bytes)));
@@ -94,6 +47,10 @@ std::string InodeRecord::Encode() const {
   PutVarint64(&out, block_count);
   PutVarint64(&out, change_version);
   PutLengthPrefixed(&out, symlink_target);
+  PutLengthPrefixed(&out, name_hint);
+  PutVarint64(&out, rule_id);
+  PutVarint64(&out, trash_retention_s);
+  PutVarint64(&out, static_cast<uint64_t>(trash_expires_ns));
   return out;
 }
 
@@ -121,6 +78,12 @@ Result<InodeRecord> InodeRecord::Decode(std::string_view bytes) {
   record.block_count = decoder.Varint64();
   record.change_version = decoder.Varint64();
   record.symlink_target = BoundedString(decoder, kMaxSymlinkTargetBytes, &bad);
+  if (!decoder.rest().empty()) {
+    record.name_hint = BoundedString(decoder, kMaxNameBytes, &bad);
+    record.rule_id = Varint32(decoder, &bad);
+    record.trash_retention_s = Varint32(decoder, &bad);
+    record.trash_expires_ns = static_cast<int64_t>(decoder.Varint64());
+  }
   RETURN_IF_ERROR(Finish(decoder, "inode"));
   if (!IsKnownType(type)) return Malformed("inode", "unknown type");
   record.type = static_cast<InodeType>(type);
@@ -130,7 +93,7 @@ Result<InodeRecord> InodeRecord::Decode(std::string_view bytes) {
   record.block_size_bytes = uint32_t{1} << block_size_log2;
   if (bad || record.mode > 07777 || record.size_bytes > kMaxFileSizeBytes || record.replicas == 0 ||
       record.replicas > kMaxChainLength || record.min_replicas == 0 ||
-      record.min_replicas > record.replicas) {
+      record.min_replicas > record.replicas || record.trash_expires_ns < 0) {
     return Malformed("inode", "field out of range");
   }
   return record;
@@ -176,14 +139,15 @@ Result<XattrRecord> XattrRecord::Decode(std::string_view bytes) {
 std::string FileBlockRecord::Encode() const {
   std::string out = NewRecord(16 + 2 * chain.size() + 4 * reservers.size());
   PutFixed8(&out, static_cast<uint8_t>((reserved ? kBlockReserved : 0) |
-                                       (valid_bytes ? kBlockHasValidBytes : 0)));
+                                       (valid_bytes ? kBlockHasValidBytes : 0) |
+                                       (stale.empty() ? 0 : kBlockHasStale)));
   PutVarint64(&out, block.value());
   PutVarint64(&out, generation.value());
-  PutFixed8(&out, static_cast<uint8_t>(chain.size()));
-  for (ServerId server : chain) PutVarint64(&out, server.value());
+  PutServers(&out, chain);
   PutFixed8(&out, static_cast<uint8_t>(reservers.size()));
   for (SessionId session : reservers) PutVarint64(&out, session.value());
   if (valid_bytes) PutVarint64(&out, *valid_bytes);
+  if (!stale.empty()) PutServers(&out, stale);
   return out;
 }
 
@@ -196,21 +160,20 @@ Result<FileBlockRecord> FileBlockRecord::Decode(std::string_view bytes) {
   record.reserved = (flags & kBlockReserved) != 0;
   record.block = BlockId(decoder.Varint64());
   record.generation = Generation(decoder.Varint64());
-  size_t chain_length = decoder.Fixed8();
-  if (chain_length == 0 || chain_length > kMaxChainLength) {
-    return Malformed("file block", "chain length out of range");
-  }
-  for (size_t i = 0; i < chain_length; ++i) {
-    ServerId server(Varint32(decoder, &bad));
-    if (std::ranges::find(record.chain, server) != record.chain.end()) bad = true;
-    record.chain.push_back(server);
-  }
+  record.chain = GetServers(decoder, kMaxChainLength, &bad);
+  if (bad || record.chain.empty()) return Malformed("file block", "chain out of range");
   size_t reserver_count = decoder.Fixed8();
   if (reserver_count > kMaxReservers) return Malformed("file block", "too many reservers");
   for (size_t i = 0; i < reserver_count; ++i) {
     record.reservers.push_back(SessionId(decoder.Varint64()));
   }
   if ((flags & kBlockHasValidBytes) != 0) record.valid_bytes = Varint32(decoder, &bad);
+  if ((flags & kBlockHasStale) != 0) {
+    record.stale = GetServers(decoder, kMaxStaleServers, &bad);
+    for (ServerId server : record.stale) {
+      if (std::ranges::find(record.chain, server) != record.chain.end()) bad = true;
+    }
+  }
   RETURN_IF_ERROR(Finish(decoder, "file block"));
   if (bad || record.block.value() == 0 || record.generation.value() == 0 ||
       (record.valid_bytes && *record.valid_bytes >= kMaxBlockSizeBytes)) {
@@ -315,8 +278,9 @@ Result<TruncationRecord> TruncationRecord::Decode(std::string_view bytes) {
 }
 
 std::string DeleteTaskRecord::Encode() const {
-  std::string out = NewRecord(4);
+  std::string out = NewRecord(6);
   PutVarint64(&out, generation.value());
+  if (hold) PutFixed8(&out, kDeleteTaskHold);
   return out;
 }
 
@@ -325,6 +289,7 @@ Result<DeleteTaskRecord> DeleteTaskRecord::Decode(std::string_view bytes) {
   RETURN_IF_ERROR(CheckVersion(decoder, "delete task"));
   DeleteTaskRecord record;
   record.generation = Generation(decoder.Varint64());
+  if (!decoder.rest().empty()) record.hold = (decoder.Fixed8() & kDeleteTaskHold) != 0;
   RETURN_IF_ERROR(Finish(decoder, "delete task"));
   return record;
 }
@@ -377,14 +342,25 @@ Result<SlotReplyRecord> SlotReplyRecord::Decode(std::string_view bytes) {
   return record;
 }
 
+ServiceState ServerRecord::StateAt(int64_t now_ns) const {
+  const bool over =
+      state == ServiceState::kMaintenance && state_until_ns != 0 && now_ns >= state_until_ns;
+  return over ? ServiceState::kInService : state;
+}
+
 std::string ServerRecord::Encode() const {
-  std::string out = NewRecord(48 + host.size() + version.size());
+  std::string out = NewRecord(80 + host.size() + version.size());
   PutLengthPrefixed(&out, uuid);
   PutLengthPrefixed(&out, host);
   PutFixed16(&out, port);
   PutFixed64(&out, incarnation);
   PutFixed64(&out, static_cast<uint64_t>(registered_at_ns));
   PutLengthPrefixed(&out, version);
+  PutFixed8(&out, static_cast<uint8_t>(state));
+  PutFixed64(&out, static_cast<uint64_t>(state_since_ns));
+  PutFixed64(&out, static_cast<uint64_t>(state_until_ns));
+  PutVarint64(&out, drain_replicas_at_start);
+  PutLabels(&out, labels);
   return out;
 }
 
@@ -399,7 +375,17 @@ Result<ServerRecord> ServerRecord::Decode(std::string_view bytes) {
   record.incarnation = decoder.Fixed64();
   record.registered_at_ns = static_cast<int64_t>(decoder.Fixed64());
   record.version = BoundedString(decoder, kMaxVersionBytes, &bad);
+  uint8_t state = 0;
+  if (!decoder.rest().empty()) {
+    state = decoder.Fixed8();
+    record.state_since_ns = static_cast<int64_t>(decoder.Fixed64());
+    record.state_until_ns = static_cast<int64_t>(decoder.Fixed64());
+    record.drain_replicas_at_start = decoder.Varint64();
+    record.labels = GetLabels(decoder, &bad);
+  }
   RETURN_IF_ERROR(Finish(decoder, "server"));
+  if (state > static_cast<uint8_t>(ServiceState::kRemoved)) bad = true;
+  record.state = static_cast<ServiceState>(state);
   if (bad || record.uuid.size() != kUuidBytes) return Malformed("server", "field out of range");
   return record;
 }

@@ -177,6 +177,10 @@ std::string Show(const InodeRecord& record) {
   if (record.parent != InodeId()) fields.Add("parent", record.parent);
   if (record.rdev != 0) fields.Add("rdev", record.rdev);
   if (!record.symlink_target.empty()) fields.Add("target", Quoted(record.symlink_target));
+  if (!record.name_hint.empty()) fields.Add("name", Quoted(record.name_hint));
+  if (record.rule_id != 0) fields.Add("rule", record.rule_id);
+  if (record.trash_retention_s != 0) fields.Add("trash_retention_s", record.trash_retention_s);
+  if (record.in_trash()) fields.Add("trash_expires", Time(record.trash_expires_ns));
   return fields.Flag("truncation_pending", record.truncation_pending).Take();
 }
 
@@ -196,6 +200,7 @@ std::string Show(const FileBlockRecord& record) {
       .Flag("reserved", record.reserved);
   if (record.reserved) fields.AddList("reservers", record.reservers);
   if (record.valid_bytes) fields.Add("valid_bytes", *record.valid_bytes);
+  if (!record.stale.empty()) fields.AddList("stale", record.stale);
   return fields.Take();
 }
 
@@ -221,7 +226,104 @@ std::string Show(const TruncationRecord& record) {
 }
 
 std::string Show(const DeleteTaskRecord& record) {
-  return Fields().Add("generation", record.generation).Take();
+  return Fields().Add("generation", record.generation).Flag("hold", record.hold).Take();
+}
+
+std::string Labels(const std::map<std::string, std::string>& labels) {
+  std::string list;
+  for (const auto& [key, value] : labels) {
+    list += (list.empty() ? "" : ",") + Quoted(key) + ':' + Quoted(value);
+  }
+  return list;
+}
+
+std::string Show(const RepairRecord& record) {
+  static constexpr std::string_view kReasons[] = {"short", "bad", "surplus", "misplaced",
+                                                  "sealing"};
+  static constexpr std::string_view kBad[] = {"unknown", "damaged", "missing", "suspect"};
+  Fields fields;
+  for (size_t bit = 0; bit < std::size(kReasons); ++bit) {
+    fields.Flag(kReasons[bit], (record.reasons & (1u << bit)) != 0);
+  }
+  if (record.sealing.value() != 0) fields.Add("generation", record.sealing);
+  fields.Add("since", Time(record.since_ns));
+  std::string bad;
+  for (const RepairRecord::Bad& replica : record.bad) {
+    const auto reason = static_cast<size_t>(replica.reason);
+    bad += (bad.empty() ? "" : ",") + std::to_string(replica.server.value()) + ':' +
+           std::string(kBad[reason < std::size(kBad) ? reason : 0]);
+  }
+  if (!bad.empty()) fields.Add("replicas", std::string_view(bad));
+  if (!record.targets.empty()) fields.AddList("targets", record.targets);
+  return fields.Take();
+}
+
+std::string Show(const PolicyWalkRecord& record) {
+  const PolicyChange& change = record.change;
+  Fields fields;
+  if (change.replicas) fields.Add("replicas", *change.replicas);
+  if (change.min_replicas) fields.Add("min_replicas", *change.min_replicas);
+  if (change.block_size_bytes) fields.Add("block_size", *change.block_size_bytes);
+  if (change.domain) fields.Add("domain", Quoted(*change.domain));
+  if (change.require) fields.Add("require", Labels(*change.require));
+  if (change.trash_retention_s) fields.Add("trash_retention_s", *change.trash_retention_s);
+  return fields.Add("after", Quoted(record.after_name))
+      .Add("next_index", record.next_index)
+      .Add("since", Time(record.since_ns))
+      .Take();
+}
+
+std::string Show(const TrashRecord& record) {
+  return Fields()
+      .Add("directory", record.directory)
+      .Add("name", Quoted(record.name))
+      .Add("deleted", Time(record.deleted_at_ns))
+      .Take();
+}
+
+std::string Show(const PlacementRule& record) {
+  return Fields()
+      .Add("domain", Quoted(record.domain))
+      .Add("require", Labels(record.require))
+      .Take();
+}
+
+std::string Show(const DiskRecord& record) {
+  static constexpr std::string_view kStates[] = {"in_service", "draining", "ejected"};
+  return Fields()
+      .Add("state", kStates[static_cast<size_t>(record.state)])
+      .Add("since", Time(record.since_ns))
+      .Take();
+}
+
+std::string Show(const BalanceRecord& record) {
+  static constexpr std::string_view kStates[] = {"none", "running", "paused", "done", "stopped"};
+  return Fields()
+      .Add("state", kStates[static_cast<size_t>(record.state)])
+      .Add("started", Time(record.started_at_ns))
+      .Add("changed", Time(record.changed_at_ns))
+      .Add("threshold_permille", record.threshold_permille)
+      .Add("moved_bytes", record.moved_bytes)
+      .Add("moved_blocks", record.moved_blocks)
+      .Take();
+}
+
+std::string Show(const LimitsRecord& record) {
+  return Fields()
+      .Add("repair_bytes_per_second", record.repair_bytes_per_second)
+      .Add("move_bytes_per_second", record.move_bytes_per_second)
+      .Add("scrub_period_s", record.scrub_period_s)
+      .Add("repair_delay_ms", record.repair_delay_ms)
+      .Take();
+}
+
+std::string Show(const RestoresRecord& record) {
+  std::string ranges;
+  for (const RestoresRecord::Range& range : record.ranges) {
+    ranges += (ranges.empty() ? "" : ",") + std::to_string(range.first.value()) + '-' +
+              std::to_string(range.end.value());
+  }
+  return Fields().Add("lost_blocks", std::string_view(ranges)).Take();
 }
 
 std::string Show(const SessionRecord& record) {
@@ -246,14 +348,25 @@ std::string Show(const SlotReplyRecord& record) {
 }
 
 std::string Show(const ServerRecord& record) {
-  return Fields()
-      .Add("uuid", Hex(record.uuid))
+  Fields fields;
+  fields.Add("uuid", Hex(record.uuid))
       .Add("host", Quoted(record.host))
       .Add("port", record.port)
       .Add("incarnation", record.incarnation)
       .Add("registered", Time(record.registered_at_ns))
-      .Add("version", Quoted(record.version))
-      .Take();
+      .Add("version", Quoted(record.version));
+  if (record.state != ServiceState::kInService) {
+    static constexpr std::string_view kStates[] = {"in_service", "draining", "maintenance",
+                                                   "removed"};
+    fields.Add("state", kStates[static_cast<size_t>(record.state)])
+        .Add("since", Time(record.state_since_ns));
+    if (record.state_until_ns != 0) fields.Add("until", Time(record.state_until_ns));
+    if (record.drain_replicas_at_start != 0) {
+      fields.Add("drain_replicas_at_start", record.drain_replicas_at_start);
+    }
+  }
+  if (!record.labels.empty()) fields.Add("labels", Labels(record.labels));
+  return fields.Take();
 }
 
 std::string Show(const NumberRecord& record) { return ' ' + std::to_string(record.value); }
@@ -271,7 +384,8 @@ std::string Line(const std::string& head, std::string_view key, std::string_view
   std::string line = head + ':' + Show(*record);
   // What a newer version appended, or else encodes differently.
   const std::string known = record->Encode();
-  if (known != value)
+  // An older version left out the fields at the end.
+  if (known != value && !known.starts_with(value))
     line += value.starts_with(known) ? " more=" + Hex(value.substr(known.size()))
                                      : " raw=" + Hex(value);
   return line;
@@ -293,6 +407,8 @@ std::string_view CounterName(uint64_t counter) {
       return "blocks";
     case Counter::kOrphanCount:
       return "orphans";
+    case Counter::kTrashCount:
+      return "trash";
   }
   return "";
 }
@@ -308,6 +424,12 @@ std::string ClusterLine(uint64_t field, std::string_view key, std::string_view v
       if (!floor.ok()) return Unknown(key, value, floor.status().message());
       return "cluster time_floor: " + Time(static_cast<int64_t>(floor->value));
     }
+    case ClusterField::kBalance:
+      return Line<BalanceRecord>("cluster balance", key, value);
+    case ClusterField::kLimits:
+      return Line<LimitsRecord>("cluster limits", key, value);
+    case ClusterField::kRestores:
+      return Line<RestoresRecord>("cluster restores", key, value);
   }
   return Unknown(key, value, "field of a later version");
 }
@@ -347,6 +469,16 @@ std::string DumpStateRow(std::string_view key, std::string_view value) {
       return Line<TruncationRecord>("truncation " + first, key, value);
     case TableId::kDeleteTask:
       return Line<DeleteTaskRecord>("delete_task " + both, key, value);
+    case TableId::kRepair:
+      return Line<RepairRecord>("repair " + first, key, value);
+    case TableId::kPolicyWalk:
+      return Line<PolicyWalkRecord>("policy_walk " + first, key, value);
+    case TableId::kTrash:
+      return Line<TrashRecord>("trash " + both, key, value);
+    case TableId::kDisk:
+      return Line<DiskRecord>("disk " + first + ' ' + Hex(parsed->name), key, value);
+    case TableId::kPlacementRule:
+      return Line<PlacementRule>("placement_rule " + first, key, value);
     case TableId::kSession:
       return Line<SessionRecord>("session " + first, key, value);
     case TableId::kSessionByUuid:
