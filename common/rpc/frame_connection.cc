@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -72,8 +73,27 @@ Status FrameConnection::Error(int error, std::string_view action) const {
   return StatusFromSocketErrno(error, std::string(action) + " " + peer_name_);
 }
 
+/// One byte's wait to be sent.
+struct FrameConnection::SendStall {
+  int timeouts = 0;
+  int unread_bytes = 0;  // at the last timeout
+};
+
+/// A send timeout has passed without progress: whether the peer gave a sign of life since the one
+/// before.
+bool FrameConnection::MayWaitOn(SendStall* stall) const {
+  if (++stall->timeouts * send_timeout_ >= send_patience_) return false;
+  int unread = 0;
+  if (::ioctl(socket_, FIONREAD, &unread) != 0) return false;
+  const bool grew = unread > stall->unread_bytes;
+  stall->unread_bytes = unread;
+  // At the first timeout it is not known yet since when the bytes have been there.
+  return grew || stall->timeouts == 1;
+}
+
 Status FrameConnection::SendVector(std::span<iovec> pieces, int flags) {
   pieces = Advance(pieces, 0);
+  SendStall stall;
   while (!pieces.empty()) {
     msghdr message{};
     message.msg_iov = pieces.data();
@@ -81,9 +101,11 @@ Status FrameConnection::SendVector(std::span<iovec> pieces, int flags) {
     const ssize_t sent = ::sendmsg(socket_, &message, MSG_NOSIGNAL | flags);
     if (sent < 0) {
       if (errno == EINTR) continue;
+      if ((errno == EAGAIN || errno == EWOULDBLOCK) && MayWaitOn(&stall)) continue;
       return Error(errno, "send to");
     }
     pieces = Advance(pieces, static_cast<size_t>(sent));
+    stall = SendStall();
   }
   return Status::Ok();
 }

@@ -32,6 +32,11 @@ class FrameConnection {
   /// its direction's thread; setting what is set already costs nothing.
   void SetSendTimeout(std::chrono::milliseconds timeout);
   void SetReceiveTimeout(std::chrono::milliseconds timeout);
+  /// While bytes come in from the peer it works, though it may not take what is sent: a send that
+  /// gets nowhere for two send timeouts then goes on waiting, up to `limit` for a byte. 0 (the
+  /// default): the first send timeout is final. Only for connections that no other thread receives
+  /// from meanwhile.
+  void SetSendPatience(std::chrono::milliseconds limit) { send_patience_ = limit; }
 
   /// Sends prelude, header and payload with as few system calls as possible. `prelude`'s lengths
   /// and header checksum are filled in from the arguments.
@@ -68,8 +73,10 @@ class FrameConnection {
   /// How much is read ahead: a frame's prelude and header with a page of payload come in one system
   /// call, while of a large payload all but this much goes straight to its place.
   static constexpr size_t kReceiveBufferBytes = 4096 + 512;
+  struct SendStall;
 
   Status SendVector(std::span<iovec> pieces, int flags);
+  bool MayWaitOn(SendStall* stall) const;
   Status SendZeros(size_t count);
   Status FillBuffer(size_t wanted);
   Status ReceiveVector(std::span<iovec> pieces);
@@ -81,6 +88,7 @@ class FrameConnection {
 
   // Of the sending thread.
   std::chrono::milliseconds send_timeout_{0};
+  std::chrono::milliseconds send_patience_{0};
 
   // Of the receiving thread.
   std::chrono::milliseconds receive_timeout_{0};

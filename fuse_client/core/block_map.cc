@@ -39,6 +39,14 @@ void BlockMap::NoteCommitted(uint64_t index, BlockId id) {
   it->second.trimmed = false;
 }
 
+void BlockMap::NoteAsked(uint64_t first, uint64_t count,
+                         std::chrono::steady_clock::time_point now) {
+  for (auto it = blocks_.lower_bound(first); it != blocks_.end() && it->first - first < count;
+       ++it) {
+    it->second.learned_at = now;
+  }
+}
+
 void BlockMap::LearnOne(uint64_t index, FileBlock block) {
   if (const FileBlock* known = Find(index)) {
     if (known->reserved) return;

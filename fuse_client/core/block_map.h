@@ -1,6 +1,7 @@
 // Which blocks a file has, as far as this mount knows, and where their servers listen.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -26,6 +27,8 @@ struct FileBlock {
   std::optional<uint32_t> valid_bytes;
   /// This mount cut it off at valid_bytes and no commit said so yet.
   bool trimmed = false;
+  /// When the metaserver said so.
+  std::chrono::steady_clock::time_point learned_at = std::chrono::steady_clock::now();
 
   bool is_hole() const { return id == BlockId(); }
 };
@@ -41,6 +44,8 @@ class BlockMap {
   void Learn(uint64_t first, uint64_t count, const std::vector<wire::BlockInfo>& blocks);
   /// The blocks that came with opening a file: the first `asked_for` at most.
   void LearnFirst(uint64_t asked_for, const std::vector<wire::BlockInfo>& blocks);
+  /// The metaserver is about to be asked about [first, first + count): others need not.
+  void NoteAsked(uint64_t first, uint64_t count, std::chrono::steady_clock::time_point now);
   /// A commit named the block `id`.
   void NoteCommitted(uint64_t index, BlockId id);
   void Forget(uint64_t index);

@@ -1,16 +1,24 @@
 #include "fuse_client/core/block_writer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/log/log.h"
 
 namespace tercet {
 namespace {
 
-/// A recovery asks for another block for no longer than this before it tries the old chain again.
-constexpr std::chrono::milliseconds kReplaceLimit{2'000};
+/// A new block on other servers than those that failed is asked for so long.
+constexpr std::chrono::milliseconds kAvoidLimit{2'000};
+/// One RecoverBlock; the active may have to copy a whole block meanwhile.
+constexpr std::chrono::milliseconds kRecoverLimit{10'000};
+/// The same when servers are full: there may be nobody else.
+constexpr std::chrono::milliseconds kRecoverFullLimit{2'000};
+/// The same as long as the old chain may be as good.
+constexpr std::chrono::milliseconds kSuspicionLimit{3'000};
 /// More pieces of written_ are joined to one interval.
 constexpr size_t kMaxWrittenIntervals = 4'096;
 constexpr size_t kMaxExcluded = 16;
@@ -41,22 +49,32 @@ Status BlockWriter::Drain() { return Run(Goal::kDrain); }
 Status BlockWriter::Sync() { return Run(Goal::kSync); }
 
 Status BlockWriter::Run(Goal goal) {
-  RetryTimer timer(context_->DataLimit());
-  for (bool failed = false;; failed = true) {
+  recovering_.reset();
+  for (;;) {
     Status status = TryOnce(goal);
     if (status.ok()) {
-      if (!failed) return status;
+      if (!recovering_) return status;
+      const double seconds = recovering_->seconds();
+      recovering_.reset();
       excluded_.clear();
       context_->counters.chain_recoveries.fetch_add(1);
-      LOG_DEBUG("{}: writing goes on after {:.2f} s", Name(), timer.seconds());
+      context_->recovery_times.Add(seconds);
+      LOG_DEBUG("{}: writing goes on after {:.2f} s", Name(), seconds);
       return status;
     }
-    if (!failed) LOG_WARN_LIMITED("{}: a write failed, recovering: {}", Name(), status);
+    const bool first = !recovering_;
+    if (first) {
+      LOG_WARN_LIMITED("{}: a write failed, recovering: {}", Name(), status);
+      recovering_.emplace(context_->DataLimit());
+    }
     const Status hopeless = PrepareRetry(status);
-    if (!hopeless.ok() || !timer.Wait(context_->stop)) {
+    // The active is told of a failed chain at once.
+    if (hopeless.ok() && first && failure_ && !context_->stop.stopped()) continue;
+    if (!hopeless.ok() || !recovering_->Wait(context_->stop)) {
       if (!hopeless.ok()) status = hopeless;
       if (context_->stop.stopped()) status = Status(StatusCode::kCancelled, "the mount is ending");
-      GiveUp(status, timer.seconds());
+      GiveUp(status, recovering_->seconds());
+      recovering_.reset();
       return status;
     }
   }
@@ -67,6 +85,7 @@ Status BlockWriter::TryOnce(Goal goal) {
   const bool must_sync = goal == Goal::kSync && unsynced_;
   if (waiting == nullptr && !salvage_ && !must_sync) return Status::Ok();
   NoticeForeignChanges();
+  NoticeFailedServers();
   RETURN_IF_ERROR(EnsureChain());
   RETURN_IF_ERROR(CopySalvage());
   RETURN_IF_ERROR(CutIfNeeded());
@@ -93,6 +112,12 @@ void BlockWriter::NoticeForeignChanges() {
   refetch_ = true;
 }
 
+/// A chain that another writer or reader found a failed server in meanwhile is looked at again.
+void BlockWriter::NoticeFailedServers() {
+  if (chain_ == nullptr || !submitted_.empty()) return;
+  if (context_->connections->failures() != seen_failures_) DropChain();
+}
+
 Status BlockWriter::SubmitPieces(const std::deque<Piece>& waiting, Goal goal) {
   // A lone piece on an otherwise durable block is made durable with its own frame.
   const bool lone = goal == Goal::kSync && !unsynced_ && submitted_.empty() && waiting.size() == 1;
@@ -109,7 +134,12 @@ Status BlockWriter::SubmitPieces(const std::deque<Piece>& waiting, Goal goal) {
 
 Status BlockWriter::EnsureChain() {
   if (chain_ != nullptr) return Status::Ok();
-  RETURN_IF_ERROR(EnsureBlock());
+  if (failure_) {
+    RETURN_IF_ERROR(Recover());
+  } else {
+    RETURN_IF_ERROR(EnsureBlock());
+    RETURN_IF_ERROR(AskAgainIfSuspect());
+  }
   auto target = context_->TargetOf(*block_);
   if (!target.ok()) {
     // The next try asks for the locations, and with them the addresses, again.
@@ -146,21 +176,113 @@ Status BlockWriter::EnsureBlock() {
   return AllocateAvoidingFailed();
 }
 
-/// Servers that failed just now are avoided if there are enough others.
-Status BlockWriter::AllocateAvoidingFailed() {
+/// Makes the active replace the generation of a chain that failed.
+Status BlockWriter::Recover() {
+  const Failure failure = *failure_;
+  const bool full = failure.status.code() == StatusCode::kNoSpace;
   std::vector<ServerId> failed;
+  if (failure.server != ServerId() && failure.status.code() != StatusCode::kStaleGeneration) {
+    failed.push_back(failure.server);
+  }
+  std::chrono::milliseconds limit = full ? kRecoverFullLimit : kRecoverLimit;
+  if (recovering_) limit = std::min(limit, recovering_->left().value_or(limit));
+  const FileBlock before = *block_;
+  Status status = AskForRecovery(failure.status, failed, limit);
+  // It left the file: what is there now?
+  if (status.code() == StatusCode::kConflict) status = AllocateAvoidingFailed();
+  if (status.ok()) {
+    LogChange(before, failure.status, failed, failure.at);
+    return status;
+  }
+  if (!MayPass(status.code())) return status;
+  if (full) return failure.status;
+  // Too few other servers: perhaps those that failed come back.
+  excluded_.clear();
+  return status;
+}
+
+/// A chain with a server that failed just now would most likely fail too. The active knows better,
+/// and gives the block another one if so.
+Status BlockWriter::AskAgainIfSuspect() {
+  const uint64_t failures = context_->connections->failures();
+  if (std::exchange(seen_failures_, failures) == failures) return Status::Ok();
+  std::vector<ServerId> failed;
+  for (ServerId server : block_->chain) {
+    if (context_->connections->RecentlyFailed(server)) failed.push_back(server);
+  }
+  if (failed.empty()) return Status::Ok();
+  const FileBlock before = *block_;
+  const auto since = std::chrono::steady_clock::now();
+  const Status status = AskForRecovery(Status::Ok(), failed, kSuspicionLimit);
+  if (status.code() == StatusCode::kConflict) return AllocateAvoidingFailed();
+  if (status.ok()) LogChange(before, Status::Ok(), failed, since);
+  // It may serve all the same: no other servers may be there.
+  if (MayPass(status.code()) || status.code() == StatusCode::kNoSpace) return Status::Ok();
+  return status;
+}
+
+Status BlockWriter::AskForRecovery(const Status& failure, const std::vector<ServerId>& failed,
+                                   std::chrono::milliseconds limit) {
+  wire::RecoverBlockRequest request;
+  request.inode = static_cast<int64_t>(inode_->id.value());
+  request.block_index = static_cast<int64_t>(index_);
+  request.block_id = static_cast<int64_t>(block_->id.value());
+  request.generation = static_cast<int64_t>(block_->generation.value());
+  for (ServerId server : failed) {
+    request.failed_servers.push_back(static_cast<int32_t>(server.value()));
+  }
+  request.failure = static_cast<int32_t>(failure.code());
+  request.has_data = block_->has_data || !block_->reserved;
+  for (ServerId server : ServersToAvoid()) {
+    request.exclude_servers.push_back(static_cast<int32_t>(server.value()));
+  }
+  ASSIGN_OR_RETURN(
+      const auto response,
+      context_->metadata->Ask("recover block", &wire::MetadataServiceClient::RecoverBlock,
+                              std::move(request), limit));
+  context_->servers.Learn(response.servers);
+  return Adopt(BlockFromWire(response.block));
+}
+
+void BlockWriter::LogChange(const FileBlock& before, const Status& failure,
+                            const std::vector<ServerId>& failed,
+                            std::chrono::steady_clock::time_point since) const {
+  if (before.id == block_->id && before.generation == block_->generation) return;
+  context_->counters.chain_changes.fetch_add(1);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
+  LOG_INFO(
+      "inode {} index {}: block {} generation {} on servers [{}] became block {} generation {} on "
+      "[{}] in {:.3f} s, failed servers [{}]: {}",
+      inode_->id.value(), index_, before.id, before.generation, fmt::join(before.chain, ","),
+      block_->id, block_->generation, fmt::join(block_->chain, ","), seconds,
+      fmt::join(failed, ","), failure.ok() ? "not used, failed elsewhere" : failure.ToString());
+}
+
+/// Those that failed just now, or in the recovery under way.
+std::vector<ServerId> BlockWriter::ServersToAvoid() const {
+  std::vector<ServerId> avoid = excluded_;
+  if (!context_->connections->AnyRecentlyFailed()) return avoid;
   for (ServerId server : context_->servers.All()) {
-    if (failed.size() < kMaxExcluded && context_->connections->RecentlyFailed(server)) {
-      failed.push_back(server);
+    if (avoid.size() >= kMaxExcluded) break;
+    if (context_->connections->RecentlyFailed(server) &&
+        std::ranges::find(avoid, server) == avoid.end()) {
+      avoid.push_back(server);
     }
   }
-  if (!failed.empty()) {
-    const Status avoided = Allocate(abandoned_, failed, kReplaceLimit);
+  return avoid;
+}
+
+/// Servers that failed are avoided if there are enough others.
+Status BlockWriter::AllocateAvoidingFailed() {
+  const std::vector<ServerId> avoid = ServersToAvoid();
+  if (!avoid.empty()) {
+    const Status avoided = Allocate(avoid, kAvoidLimit);
     if (avoided.ok() || (!MayPass(avoided.code()) && avoided.code() != StatusCode::kNoSpace)) {
       return avoided;
     }
   }
-  return Allocate(abandoned_, {}, std::nullopt);
+  return Allocate({}, std::nullopt);
 }
 
 /// Looks whether the file has a committed block here; neighbours come along.
@@ -184,12 +306,12 @@ Status BlockWriter::FetchBlock(bool* found) {
   return fresh ? Adopt(std::move(*fresh)) : Status::Ok();
 }
 
-Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclude,
+Status BlockWriter::Allocate(const std::vector<ServerId>& exclude,
                              std::optional<std::chrono::milliseconds> limit) {
   wire::AllocateBlockRequest request;
   request.inode = static_cast<int64_t>(inode_->id.value());
   request.block_index = static_cast<int64_t>(index_);
-  request.replace_block_id = static_cast<int64_t>(replace.value());
+  request.replace_block_id = static_cast<int64_t>(abandoned_.value());
   for (ServerId server : exclude) {
     request.exclude_servers.push_back(static_cast<int32_t>(server.value()));
   }
@@ -204,6 +326,9 @@ Status BlockWriter::Allocate(BlockId replace, const std::vector<ServerId>& exclu
 /// Goes on with what the metaserver says the file's block is now.
 Status BlockWriter::Adopt(FileBlock fresh) {
   if (block_ && block_->id == fresh.id) {
+    if (failure_ && block_->generation == fresh.generation) {
+      return Status(StatusCode::kUnavailable, "the block still has the chain that failed");
+    }
     fresh.has_data = block_->has_data;
     fresh.trimmed = block_->trimmed;
     if (fresh.trimmed) fresh.valid_bytes.reset();
@@ -215,6 +340,7 @@ Status BlockWriter::Adopt(FileBlock fresh) {
   DropChain();
   block_ = std::move(fresh);
   refetch_ = false;
+  failure_.reset();
   // Until the copy is complete readers stay with the old block.
   if (!salvage_) Publish();
   return Status::Ok();
@@ -230,7 +356,9 @@ Status BlockWriter::CopySalvage() {
       const Status read = context_->reader->Read(salvage_->source, static_cast<uint32_t>(offset),
                                                  {copy.buffer->data(), size});
       if (!read.ok()) {
-        return Status(StatusCode::kUnavailable,
+        const bool gone =
+            read.code() == StatusCode::kStaleGeneration || read.code() == StatusCode::kNotFound;
+        return Status(gone ? StatusCode::kIo : StatusCode::kUnavailable,
                       "what was written cannot be read back: " + read.ToString());
       }
       RETURN_IF_ERROR(
@@ -257,8 +385,8 @@ Status BlockWriter::CutIfNeeded() {
   const bool beyond = std::any_of(waiting->begin(), waiting->end(),
                                   [&](const Piece& piece) { return piece.end() > valid_end; });
   if (!beyond) return Status::Ok();
-  RETURN_IF_ERROR(chain_->Truncate(*block_->valid_bytes));
   unsynced_ = true;
+  RETURN_IF_ERROR(chain_->Truncate(*block_->valid_bytes));
   block_->valid_bytes.reset();
   block_->trimmed = true;
   Publish();
@@ -294,6 +422,7 @@ void BlockWriter::CollectAcknowledged() {
   context_->write_budget.Release(bytes);
 }
 
+/// OK: it is worth another try, which begins with failure_ if the chain is to blame.
 Status BlockWriter::PrepareRetry(const Status& failure) {
   if (chain_ == nullptr || chain_->failure().ok()) {
     // Not the chain: the metaserver's answer, or a copy that cannot be read.
@@ -301,33 +430,22 @@ Status BlockWriter::PrepareRetry(const Status& failure) {
     return MayPass(failure.code()) ? Status::Ok() : failure;
   }
   const ServerId failed = chain_->failed_server();
-  if (MayPass(failure.code()) && failed != ServerId()) context_->connections->NoteFailure(failed);
   DropChain();
-  if (block_->reserved) {
-    if (failed != ServerId() && failure.code() != StatusCode::kStaleGeneration &&
-        excluded_.size() < kMaxExcluded) {
+  // No server takes such a request.
+  if (failure.code() == StatusCode::kInvalidArgument) return failure;
+  if (failed != ServerId() && failure.code() != StatusCode::kStaleGeneration) {
+    if (MayPass(failure.code())) context_->connections->NoteFailure(failed);
+    if (excluded_.size() < kMaxExcluded &&
+        std::ranges::find(excluded_, failed) == excluded_.end()) {
       excluded_.push_back(failed);
     }
-    return MoveAway(failure);
   }
-  if (failure.code() == StatusCode::kNoSpace) return failure;
-  // Another generation, or a server that comes back.
-  refetch_ = true;
-  return Status::Ok();
-}
-
-Status BlockWriter::MoveAway(const Status& failure) {
-  const Status moved = Allocate(block_->id, excluded_, kReplaceLimit);
-  if (moved.ok()) return moved;
-  if (failure.code() == StatusCode::kNoSpace) return failure;
-  if (!MayPass(moved.code())) return moved;
-  // Too few other servers: perhaps the old ones come back.
-  excluded_.clear();
+  failure_ = Failure{failure, failed, std::chrono::steady_clock::now()};
   return Status::Ok();
 }
 
 Status BlockWriter::Reallocate() {
-  RETURN_IF_ERROR(Allocate(BlockId(), {}, std::nullopt));
+  RETURN_IF_ERROR(Allocate({}, std::nullopt));
   return Run(Goal::kDrain);
 }
 
@@ -365,6 +483,7 @@ void BlockWriter::GiveUp(const Status& status, double seconds) {
   DropChain();
   block_.reset();
   refetch_ = false;
+  failure_.reset();
   written_.Clear();
   salvage_.reset();
   excluded_.clear();
@@ -395,6 +514,7 @@ void BlockWriter::NoteTruncated() {
   DropChain();
   block_.reset();
   refetch_ = false;
+  failure_.reset();
   written_.Clear();
 }
 

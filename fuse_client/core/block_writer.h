@@ -2,28 +2,45 @@
 // gets over failures.
 //
 // Invariants:
-//  - Pieces stay in InodeState::in_flight until every replica of the block they are for has
-//  acknowledged
-//    them. After a failure of the chain all of them are sent again, in order, to what replaced it.
-//  - `written_` holds what was acknowledged since the last commit that named or confirmed the
-//  block. When
-//    the block itself is replaced (it was only reserved, or somebody else's truncation took it out
-//    of the file), that is copied from a replica of the old block before anything else is sent.
-//  - Data counts as synced only when a SYNC of the current chain covered it.
+//  - Pieces stay in InodeState::in_flight until every replica of the block's chain has acknowledged
+//    them. After a failure all of them are sent again, in order, to what the active made of the
+//    block.
+//  - Nothing is sent again under the generation with which it failed: servers may still hold frames
+//    of the broken connection, and apply them behind newer ones. Only another generation, or
+//    another block, makes them void; until RecoverBlock gives one nothing is sent.
+//  - What was acknowledged is in the new chain: the active copies it before it answers. So it is
+//    not kept here. A new chain with the same block also has it on disk where the old one had, but
+//    data that was only acknowledged is not synced by it: data counts as synced only when a SYNC of
+//    the current chain covered it, or its frame carried the sync flag.
+//  - `written_` says what was acknowledged since the last commit that named or confirmed the block.
+//    It is needed when the block itself is taken out of the file, by somebody else's truncation or
+//    with a lost session: then it is copied from a replica of the old block to what is there now,
+//    before anything else is sent.
 //
 // Recovery, step by step:
-//  1. A chain fails. Not committed yet: AllocateBlock replaces the block by one on other servers,
-//  with what
-//     was acknowledged so far copied from the old one. A crash of the mount here loses only what
-//     was never committed.
-//  2. Committed: the locations are fetched again, and the chain is tried again until the data
-//  limit.
+//  1. A chain fails: in its connection, by its deadline, or with a replica's answer. It is dropped.
+//     A crash of the mount here loses only what was never committed; half-written pieces are in the
+//     block then, as after a crash in mid-write.
+//  2. RecoverBlock names the block, the generation and the failed server (none when a replica said
+//     that the generation is old: somebody else recovers, or has recovered). The answer is
+//      - the block with another generation and chain: pieces are sent again. Also when another
+//        writer, of this file on another mount, has asked before.
+//      - another block, reserved for this mount, when nothing of the old one was acknowledged.
+//      - kConflict: the block left the file. AllocateBlock says what is there now; see written_.
+//      - kUnavailable, or no answer: asked again until the data limit. An answer that was lost
+//        costs nothing: the block's generation has changed, and the repetition is told so.
+//      - kNoSpace: the program gets ENOSPC. Also when no chain with room is found.
 //  3. Out of time: the block's data is dropped; the caller reports the error to the program.
+// Before a chain with a server that failed just now is used at all the active is asked in the same
+// way: it knows whether the server still fails. So a writer of many blocks waits for a hung server
+// once, not at each block.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -74,22 +91,37 @@ class BlockWriter {
     IntervalSet ranges;  // in the block
   };
 
+  /// Why the chain of block_ ended.
+  struct Failure {
+    Status status;
+    ServerId server;
+    std::chrono::steady_clock::time_point at;
+  };
+
   Status Run(Goal goal);
   Status TryOnce(Goal goal);
   void NoticeForeignChanges();
+  void NoticeFailedServers();
   Status EnsureChain();
   Status EnsureBlock();
+  Status Recover();
+  Status AskAgainIfSuspect();
+  Status AskForRecovery(const Status& failure, const std::vector<ServerId>& failed,
+                        std::chrono::milliseconds limit);
+  void LogChange(const FileBlock& before, const Status& failure,
+                 const std::vector<ServerId>& failed,
+                 std::chrono::steady_clock::time_point since) const;
   Status FetchBlock(bool* found);
-  Status Allocate(BlockId replace, const std::vector<ServerId>& exclude,
+  Status Allocate(const std::vector<ServerId>& exclude,
                   std::optional<std::chrono::milliseconds> limit);
   Status AllocateAvoidingFailed();
+  std::vector<ServerId> ServersToAvoid() const;
   Status Adopt(FileBlock fresh);
   Status CopySalvage();
   Status CutIfNeeded();
   Status SubmitPieces(const std::deque<Piece>& waiting, Goal goal);
   void CollectAcknowledged();
   Status PrepareRetry(const Status& failure);
-  Status MoveAway(const Status& failure);
   void Publish();
   void DropChain();
   void GiveUp(const Status& status, double seconds);
@@ -105,12 +137,18 @@ class BlockWriter {
   BlockId abandoned_;
   /// block_ has to be asked for again; it still says what written_ is about.
   bool refetch_ = false;
+  /// RecoverBlock has to replace block_'s generation before anything is sent.
+  std::optional<Failure> failure_;
   uint64_t seen_foreign_changes_;  // of the inode, when block_ was last known to be right
+  /// Of DataConnections, when chain_'s servers were last looked at.
+  uint64_t seen_failures_ = 0;
   std::unique_ptr<ChainWriter> chain_;
   std::deque<uint64_t> submitted_;  // chain_'s numbers of the first of pieces()
   IntervalSet written_;             // in the block
   std::optional<Salvage> salvage_;
-  std::vector<ServerId> excluded_;  // failed during the recovery under way
+  // Of the recovery under way.
+  std::optional<RetryTimer> recovering_;
+  std::vector<ServerId> excluded_;  // failed during it
   bool unsynced_ = false;
 };
 

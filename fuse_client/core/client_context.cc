@@ -1,6 +1,7 @@
 #include "fuse_client/core/client_context.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "fuse_client/core/flusher.h"
 
@@ -15,7 +16,8 @@ constexpr size_t kMaxQueuedFlushes = 4'096;
 constexpr int kAllocateThreads = 2;
 constexpr size_t kMaxQueuedAllocations = 1'024;
 constexpr std::chrono::milliseconds kFirstWait{5};
-constexpr std::chrono::milliseconds kLongestWait{1'000};
+constexpr std::chrono::milliseconds kLongestWait{250};
+constexpr std::chrono::milliseconds kReportLimit{5'000};
 
 }  // namespace
 
@@ -38,6 +40,23 @@ bool RetryTimer::Wait(StopSignal& signal) {
     wait_ = std::min(wait_, std::chrono::ceil<std::chrono::milliseconds>(left));
   }
   return signal.WaitFor(wait_);
+}
+
+std::optional<std::chrono::milliseconds> RetryTimer::left() const {
+  if (!limit_) return std::nullopt;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(start_ + *limit_ - Clock::now());
+  return std::max(left, std::chrono::milliseconds(1));
+}
+
+void RecoveryTimes::Add(double seconds) {
+  std::lock_guard lock(mutex_);
+  if (seconds_.size() >= kMaxKept) seconds_.erase(seconds_.begin());
+  seconds_.push_back(seconds);
+}
+
+std::vector<double> RecoveryTimes::Take() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(seconds_, {});
 }
 
 ClientContext::ClientContext(FileSystemOptions mount_options)
@@ -70,10 +89,20 @@ Status ClientContext::Start() {
                               " session " + std::to_string(metadata->session_id());
   connection_options.connect_timeout = options.data_connect_timeout;
   connections = std::make_unique<DataConnections>(std::move(connection_options));
+  bad_replicas = std::make_unique<BadReplicaReporter>([this](BadReplicaReporter::Replicas found) {
+    wire::ReportBadReplicasRequest request;
+    request.replicas = std::move(found);
+    return metadata
+        ->Ask("report bad replicas", &wire::MetadataServiceClient::ReportBadReplicas,
+              std::move(request), kReportLimit)
+        .status();
+  });
   BlockReaderOptions reader_options;
-  // There are other replicas to ask; a writer has to wait for this chain.
-  reader_options.progress_timeout = options.data_timeout / 2;
-  reader = std::make_unique<BlockReader>(connections.get(), reader_options);
+  reader_options.progress_timeout = options.read_timeout;
+  reader_options.last_progress_timeout = options.last_read_timeout;
+  reader = std::make_unique<BlockReader>(
+      connections.get(), reader_options,
+      [this](const BadReplica& replica) { bad_replicas->Note(replica); });
   flusher = std::make_unique<Flusher>(this);
   return Status::Ok();
 }

@@ -7,9 +7,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "common/base/status.h"
 #include "fuse_client/core/attribute_cache.h"
+#include "fuse_client/core/bad_replica_reporter.h"
 #include "fuse_client/core/block_io/block_reader.h"
 #include "fuse_client/core/block_io/block_target.h"
 #include "fuse_client/core/block_io/data_connections.h"
@@ -49,6 +51,8 @@ class RetryTimer {
 
   /// Waits for the next try; false when the time is up or the mount ends.
   bool Wait(StopSignal& signal);
+  /// What is left of the limit, at least 1 ms; nullopt: no limit.
+  std::optional<std::chrono::milliseconds> left() const;
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
  private:
@@ -63,6 +67,19 @@ struct AtomicCounters {
   std::atomic<uint64_t> read_ahead_hits{0};
   std::atomic<uint64_t> commits{0};
   std::atomic<uint64_t> chain_recoveries{0};
+  std::atomic<uint64_t> chain_changes{0};
+};
+
+/// The durations of the latest recoveries that nobody has taken yet. Thread-safe.
+class RecoveryTimes {
+ public:
+  void Add(double seconds);
+  std::vector<double> Take();
+
+ private:
+  static constexpr size_t kMaxKept = 1'024;
+  std::mutex mutex_;
+  std::vector<double> seconds_;  // guarded by mutex_
 };
 
 /// Made by FileSystem::Mount; lives until the last open file is gone. Threads end with Unmount.
@@ -86,6 +103,7 @@ struct ClientContext {
   const FileSystemOptions options;
   const std::shared_ptr<PieceBufferPool> buffers;
   AtomicCounters counters;
+  RecoveryTimes recovery_times;
   StopSignal stop;
   ServerDirectory servers;
   AttributeCache attributes;
@@ -95,6 +113,7 @@ struct ClientContext {
   OpenDirectories directories;
   std::unique_ptr<MetadataClient> metadata;
   std::unique_ptr<DataConnections> connections;
+  std::unique_ptr<BadReplicaReporter> bad_replicas;
   std::unique_ptr<BlockReader> reader;
   WorkerPool read_pool;      // read-ahead, parallel parts of reads and flushes
   WorkerPool flush_pool;     // background flushes

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace tercet {
@@ -12,6 +14,8 @@ constexpr uint64_t kBlocksPerFetch = 32;
 /// Damage does not heal by waiting: a few tries are for a block that is being repaired or replaced.
 constexpr int kMaxDamagedTries = 3;
 constexpr int kMaxBlockMapTries = 16;
+/// Locations that are known for long are still good while the active does not answer.
+constexpr std::chrono::milliseconds kLocationPatience{200};
 
 }  // namespace
 
@@ -60,6 +64,7 @@ Status FileReader::Fill(InodeState& inode, uint64_t offset, std::span<char> out)
 Status FileReader::FillPart(InodeState& inode, const Part& part) {
   RetryTimer timer(context_->DataLimit());
   int damaged = 0;
+  bool looked_again = false;
   for (;;) {
     bool asked = false;
     const Status status = TryPart(inode, part, &asked);
@@ -67,6 +72,10 @@ Status FileReader::FillPart(InodeState& inode, const Part& part) {
     // The metaserver's answer is final; a replica's may be about to change.
     if (!asked && status.code() != StatusCode::kUnavailable) return status;
     if (status.code() == StatusCode::kCorruption && ++damaged >= kMaxDamagedTries) return status;
+    // Most often the block has just got a new chain, and the metaserver says at once which one.
+    const bool moved =
+        status.code() == StatusCode::kStaleGeneration || status.code() == StatusCode::kNotFound;
+    if (moved && !std::exchange(looked_again, true)) continue;
     if (!timer.Wait(context_->stop)) return status;
   }
 }
@@ -95,11 +104,22 @@ Status FileReader::TryPart(InodeState& inode, const Part& part, bool* asked) {
   // The next try asks the metaserver where the block is now, unless that was found out meanwhile.
   std::lock_guard lock(inode.mutex);
   const FileBlock* known = inode.blocks.Find(part.index);
-  if (known != nullptr && !known->reserved && !known->trimmed && known->id == block.id &&
+  if (known != nullptr && !known->reserved && known->id == block.id &&
       known->generation == block.generation) {
-    inode.blocks.Forget(part.index);
+    if (known->trimmed) {
+      // That is not to be forgotten.
+      inode.blocks.NoteAsked(part.index, 1, {});
+    } else {
+      inode.blocks.Forget(part.index);
+    }
   }
   return status;
+}
+
+/// Of reserved blocks the metaserver tells readers nothing.
+bool FileReader::IsOutdated(const FileBlock& block) const {
+  if (block.reserved) return false;
+  return std::chrono::steady_clock::now() - block.learned_at > context_->options.location_max_age;
 }
 
 Result<FileBlock> FileReader::BlockAt(InodeState& inode, uint64_t index) {
@@ -107,25 +127,34 @@ Result<FileBlock> FileReader::BlockAt(InodeState& inode, uint64_t index) {
   request.inode = static_cast<int64_t>(inode.id.value());
   request.first_index = static_cast<int64_t>(index / kBlocksPerFetch * kBlocksPerFetch);
   request.count = kBlocksPerFetch;
+  const auto first = static_cast<uint64_t>(request.first_index);
   for (int tries = 0; tries < kMaxBlockMapTries; ++tries) {
     uint64_t changes = 0;
+    std::optional<FileBlock> old;
     {
       std::lock_guard lock(inode.mutex);
-      if (const FileBlock* known = inode.blocks.Find(index)) return *known;
+      if (const FileBlock* known = inode.blocks.Find(index)) {
+        if (!IsOutdated(*known)) return *known;
+        old = *known;
+        // One reader asks; the others go on with what is known.
+        inode.blocks.NoteAsked(first, kBlocksPerFetch, std::chrono::steady_clock::now());
+      }
       changes = inode.blocks.changes();
     }
-    auto response =
-        context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks, request);
+    std::optional<std::chrono::milliseconds> limit;
+    if (old) limit = kLocationPatience;
+    auto response = context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks,
+                                             request, limit);
     // An open file whose inode is gone was without a name, and its session was lost.
     if (response.code() == StatusCode::kNotFound) {
       return Status(StatusCode::kStaleHandle, response.status().message());
     }
+    if (!response.ok() && old) return *old;
     if (!response.ok()) return response.status();
     context_->servers.Learn(response->servers);
     std::lock_guard lock(inode.mutex);
     if (inode.blocks.changes() != changes) continue;  // this answer may be the older one
-    inode.blocks.Learn(static_cast<uint64_t>(request.first_index), kBlocksPerFetch,
-                       response->blocks);
+    inode.blocks.Learn(first, kBlocksPerFetch, response->blocks);
     const FileBlock* known = inode.blocks.Find(index);
     return known == nullptr ? FileBlock() : *known;
   }

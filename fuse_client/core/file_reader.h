@@ -31,6 +31,7 @@ class FileReader {
   Status FillPart(InodeState& inode, const Part& part);
   Status TryPart(InodeState& inode, const Part& part, bool* asked);
   Result<FileBlock> BlockAt(InodeState& inode, uint64_t index);
+  bool IsOutdated(const FileBlock& block) const;
 
   ClientContext* const context_;
 };

@@ -77,6 +77,7 @@ Status FileSystem::Unmount() {
   context.flusher->Stop();
   context.metadata->Close();
   context.Interrupt();
+  context.bad_replicas->Stop();
   context.flush_pool.Stop();
   context.allocate_pool.Stop();
   context.read_pool.Stop();
@@ -84,6 +85,10 @@ Status FileSystem::Unmount() {
 }
 
 void FileSystem::Interrupt() { impl_->context->Interrupt(); }
+
+std::vector<double> FileSystem::TakeRecoverySeconds() {
+  return impl_->context->recovery_times.Take();
+}
 
 InodeId FileSystem::root() const { return impl_->context->metadata->root(); }
 
@@ -97,6 +102,8 @@ FileSystemCounters FileSystem::counters() const {
   counters.read_ahead_hits = context.counters.read_ahead_hits.load();
   counters.commits = context.counters.commits.load();
   counters.chain_recoveries = context.counters.chain_recoveries.load();
+  counters.chain_changes = context.counters.chain_changes.load();
+  counters.bad_replicas_reported = context.bad_replicas->reported();
   counters.dirty_bytes = context.write_budget.used_bytes();
   return counters;
 }

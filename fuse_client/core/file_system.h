@@ -52,9 +52,15 @@ struct FileSystemOptions {
   std::chrono::milliseconds metadata_deadline{60'000};
   /// All attempts to read or write one block together, unless `hard`.
   std::chrono::milliseconds data_deadline{30'000};
-  /// Without progress on a data connection for so long the next replica is tried.
-  std::chrono::milliseconds data_timeout{10'000};
-  std::chrono::milliseconds data_connect_timeout{2'000};
+  /// A chain that gives no sign of life for so long while it is written to has failed.
+  std::chrono::milliseconds data_timeout{2'000};
+  /// A replica that gives none for so long while it is read is left for the next one; the last one
+  /// that is left to try has more time.
+  std::chrono::milliseconds read_timeout{1'000};
+  std::chrono::milliseconds last_read_timeout{5'000};
+  std::chrono::milliseconds data_connect_timeout{1'000};
+  /// Where the replicas of a block are is asked again by readers when it is known for so long.
+  std::chrono::milliseconds location_max_age{3'000};
 
   /// Copies of written data that is not on all replicas yet; writers wait beyond it. At least 4
   /// MiB.
@@ -128,7 +134,9 @@ struct FileSystemCounters {
   uint64_t read_ahead_hits = 0;  // bytes of Read served from read-ahead
   uint64_t commits = 0;
   uint64_t chain_recoveries = 0;  // writes that went on after a failure of their chain
-  uint64_t dirty_bytes = 0;       // buffered now
+  uint64_t chain_changes = 0;     // new generations or blocks that the active gave to writers
+  uint64_t bad_replicas_reported = 0;
+  uint64_t dirty_bytes = 0;  // buffered now
 };
 
 class FileSystem {
@@ -147,6 +155,9 @@ class FileSystem {
   /// Ends all waits for an unreachable cluster with kCancelled, from any thread: for a forced
   /// unmount.
   void Interrupt();
+
+  /// How long writes paused for recoveries, in seconds, since the last call: the latest 1,024.
+  std::vector<double> TakeRecoverySeconds();
 
   // ---- names ----
   Result<wire::Attributes> Lookup(InodeId parent, const std::string& name);

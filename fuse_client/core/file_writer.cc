@@ -80,6 +80,8 @@ Status FileWriter::WritePart(const InodeStatePtr& inode, uint64_t offset, std::s
 
 /// Asks for the block at `index` in the background if it will be wanted.
 void FileWriter::AllocateEarly(const InodeStatePtr& inode, uint64_t index) {
+  // The writer will ask for a block that avoids the servers that failed.
+  if (context_->connections->AnyRecentlyFailed()) return;
   {
     std::lock_guard lock(inode->mutex);
     if (inode->unsent->bytes() < kAllocateEarlyBytes) return;

@@ -76,6 +76,21 @@ class MetadataClient {
     return response;
   }
 
+  /// A call that names the session, and does no harm when it is made twice.
+  template <typename Response, typename Request>
+  Result<Response> Ask(const char* what, Method<Response, Request> method, Request request,
+                       std::optional<std::chrono::milliseconds> limit) {
+    for (bool again = false;; again = true) {
+      const std::shared_ptr<Session> session = CurrentSession();
+      request.session_id = session->id;
+      Response response;
+      const Status status = Call(what, method, request, &response, limit ? limit : Limit());
+      if (status.ok()) return response;
+      if (status.code() == StatusCode::kStaleHandle && !again && ReplacedIfGone(session)) continue;
+      return status;
+    }
+  }
+
   /// A mutation; fills in its context. `limit`: for all attempts together, if not the usual one.
   template <typename Response, typename Request>
   Result<Response> Mutate(const char* what, Method<Response, Request> method, Request request,

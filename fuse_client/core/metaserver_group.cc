@@ -130,8 +130,12 @@ Status MetaserverGroup::Call(const char* what, const Attempt& attempt,
       std::lock_guard lock(mutex_);
       if (interrupted_) return Status(StatusCode::kCancelled, "the mount is ending");
     }
-    const auto seconds = std::chrono::duration<double>(Clock::now() - state.start).count();
-    LOG_ERROR("{}: gave up after {:.1f} s: {}", what, seconds, state.failure.ToString());
+    const auto waited = Clock::now() - state.start;
+    // Whoever has less patience than that knows what to do without an answer.
+    if (waited >= kLogAfter) {
+      LOG_ERROR("{}: gave up after {:.1f} s: {}", what,
+                std::chrono::duration<double>(waited).count(), state.failure.ToString());
+    }
     return state.failure.WithContext(what);
   }
 }

@@ -6,7 +6,7 @@
 
 namespace tercet {
 
-ClientMetrics::ClientMetrics(const FileSystem& file_system)
+ClientMetrics::ClientMetrics(FileSystem& file_system)
     : file_system_(file_system), thread_([this] { Run(); }) {}
 
 ClientMetrics::~ClientMetrics() {
@@ -44,12 +44,20 @@ void ClientMetrics::Publish() {
       {"tercet_client_commits_total", "Commits of written data", now.commits},
       {"tercet_client_chain_recoveries_total", "Writes that went on after their chain failed",
        now.chain_recoveries},
+      {"tercet_client_chain_changes_total",
+       "New chains or blocks that writers were given after failures", now.chain_changes},
+      {"tercet_client_bad_replicas_reported_total", "Bad replicas that readers found and reported",
+       now.bad_replicas_reported},
   };
   for (const auto& total : kTotals) {
     Counter& counter = GetCounter(total.name, total.help);
     const double behind = static_cast<double>(total.value) - counter.Value();
     if (behind > 0) counter.Increment(behind);
   }
+  Histogram& recoveries =
+      GetLatencyHistogram("tercet_client_chain_recovery_seconds",
+                          "From the failure of a chain until writing went on with another one");
+  for (const double seconds : file_system_.TakeRecoverySeconds()) recoveries.Observe(seconds);
   GetGauge("tercet_client_dirty_bytes", "Written data that is not on all replicas yet")
       .Set(static_cast<double>(now.dirty_bytes));
 }

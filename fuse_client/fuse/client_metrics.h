@@ -13,7 +13,7 @@ namespace tercet {
 class ClientMetrics {
  public:
   /// `file_system` must outlive this object.
-  explicit ClientMetrics(const FileSystem& file_system);
+  explicit ClientMetrics(FileSystem& file_system);
   ~ClientMetrics();
   ClientMetrics(const ClientMetrics&) = delete;
   ClientMetrics& operator=(const ClientMetrics&) = delete;
@@ -22,7 +22,7 @@ class ClientMetrics {
   void Run();
   void Publish();
 
-  const FileSystem& file_system_;
+  FileSystem& file_system_;
   std::mutex mutex_;
   std::condition_variable stop_changed_;
   bool stop_ = false;  // guarded by mutex_

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "common/base/coding.h"
@@ -16,7 +17,8 @@ namespace {
 
 /// The most that one READ asks for; with partial pages at both ends it still fits into a frame.
 constexpr uint32_t kMaxReadBytes = 1 << 20;
-constexpr size_t kMaxDamaged = 1024;
+constexpr size_t kMaxBad = 1024;
+constexpr std::chrono::seconds kBadIsRemembered{60};
 
 constexpr uint64_t PageFloor(uint64_t offset) { return offset & ~uint64_t{kBlockPageBytes - 1}; }
 constexpr uint64_t PageCeil(uint64_t offset) { return PageFloor(offset + kBlockPageBytes - 1); }
@@ -119,6 +121,24 @@ Status ProtocolError(const FrameConnection& connection, std::string_view what) {
   return Status(StatusCode::kCorruption, connection.peer_name() + ": " + std::string(what));
 }
 
+/// The next frame but WORKING ones, which come at most for `limit`.
+Result<FramePrelude> ReceiveAnswer(FrameConnection& connection, std::chrono::milliseconds limit,
+                                   std::string* header) {
+  std::optional<std::chrono::steady_clock::time_point> end;
+  for (;;) {
+    auto prelude = connection.Receive(header);
+    const bool working =
+        prelude.ok() && prelude->kind == wire::FrameKind::WORKING && prelude->payload_bytes == 0;
+    if (!working) return prelude;
+    const auto now = std::chrono::steady_clock::now();
+    if (!end) end = now + limit;
+    if (now >= *end) {
+      return Status(StatusCode::kDeadlineExceeded,
+                    connection.peer_name() + " works, but does not come to an answer");
+    }
+  }
+}
+
 }  // namespace
 
 BlockReader::BlockReader(DataConnections* connections, BlockReaderOptions options,
@@ -143,12 +163,14 @@ Status BlockReader::ReadPart(const BlockTarget& target, uint32_t offset, std::sp
   Status worst(StatusCode::kUnavailable, "it has no replicas");
   std::string failures;
   std::vector<bool> tried(target.chain.size(), false);
+  size_t left = target.chain.size();
   for (const bool last_resort : {false, true}) {
     for (size_t i = target.chain.size(); i-- > 0;) {
       const ReplicaAddress& replica = target.chain[i];
       if (tried[i] || (!last_resort && Avoid(target, replica.server))) continue;
       tried[i] = true;
-      const Status status = ReadFrom(target, replica, offset, out);
+      --left;
+      const Status status = ReadFrom(target, replica, offset, out, /*last=*/left == 0);
       if (status.ok()) {
         counters_.bytes += out.size();
         return status;
@@ -164,13 +186,14 @@ Status BlockReader::ReadPart(const BlockTarget& target, uint32_t offset, std::sp
 }
 
 Status BlockReader::ReadFrom(const BlockTarget& target, const ReplicaAddress& replica,
-                             uint32_t offset, std::span<char> out) {
-  Outcome outcome = Ask(target, replica, offset, out);
-  if (outcome.mismatch) {
-    std::lock_guard lock(mutex_);
-    if (damaged_.size() >= kMaxDamaged) damaged_.clear();
-    damaged_.emplace(target.id, target.generation, replica.server);
-    any_damaged_ = true;
+                             uint32_t offset, std::span<char> out, bool last) {
+  const Patience patience =
+      last ? Patience{options_.last_progress_timeout, options_.last_answer_timeout}
+           : Patience{options_.progress_timeout, 2 * options_.progress_timeout};
+  Outcome outcome = Ask(target, replica, offset, out, patience);
+  if (outcome.mismatch || outcome.status.code() == StatusCode::kStaleGeneration ||
+      outcome.status.code() == StatusCode::kNotFound) {
+    NoteBad(target, replica.server);
   }
   return outcome.status;
 }
@@ -178,19 +201,19 @@ Status BlockReader::ReadFrom(const BlockTarget& target, const ReplicaAddress& re
 /// One replica's answer, asked for again when its page was perhaps in mid-write, or when an idle
 /// connection turned out to be closed.
 BlockReader::Outcome BlockReader::Ask(const BlockTarget& target, const ReplicaAddress& replica,
-                                      uint32_t offset, std::span<char> out) {
+                                      uint32_t offset, std::span<char> out, Patience patience) {
   auto taken = connections_->Take(replica);
   if (!taken.ok()) return {.status = taken.status()};
-  Outcome outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/false);
+  Outcome outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/false, patience);
   if (taken->reused && outcome.status.code() == StatusCode::kUnavailable &&
       !outcome.connection_usable) {
     taken = connections_->TakeNew(replica);
     if (!taken.ok()) return {.status = taken.status()};
-    outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/false);
+    outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/false, patience);
   }
   if (outcome.mismatch) {
     ++counters_.checksum_mismatches;
-    outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/true);
+    outcome = Exchange(*taken->connection, target, offset, out, /*verified=*/true, patience);
   }
   if (outcome.connection_usable) {
     connections_->Put(replica, std::move(taken->connection));
@@ -201,7 +224,8 @@ BlockReader::Outcome BlockReader::Ask(const BlockTarget& target, const ReplicaAd
 }
 
 BlockReader::Outcome BlockReader::Exchange(FrameConnection& connection, const BlockTarget& target,
-                                           uint32_t offset, std::span<char> out, bool verified) {
+                                           uint32_t offset, std::span<char> out, bool verified,
+                                           Patience patience) {
   thread_local std::string header;  // keeps its capacity
   wire::ReadHeader request;
   request.block_id = static_cast<int64_t>(target.id.value());
@@ -213,11 +237,12 @@ BlockReader::Outcome BlockReader::Exchange(FrameConnection& connection, const Bl
   FramePrelude prelude;
   prelude.kind = wire::FrameKind::READ;
   prelude.request_id = counters_.requests.fetch_add(1) + 1;
-  connection.SetSendTimeout(options_.progress_timeout);
-  connection.SetReceiveTimeout(options_.progress_timeout);
+  connection.SetSendPatience(std::chrono::milliseconds(0));
+  connection.SetSendTimeout(patience.progress);
+  connection.SetReceiveTimeout(patience.progress);
   if (Status sent = connection.Send(prelude, header, {}); !sent.ok()) return {.status = sent};
 
-  auto answer = connection.Receive(&header);
+  const auto answer = ReceiveAnswer(connection, patience.answer, &header);
   if (!answer.ok()) return {.status = answer.status()};
   if (answer->kind != wire::FrameKind::READ_RESPONSE || answer->request_id != prelude.request_id) {
     return {.status = ProtocolError(connection, "not the answer to the READ that was sent")};
@@ -253,11 +278,23 @@ BlockReader::Outcome BlockReader::Exchange(FrameConnection& connection, const Bl
   return {.status = Status::Ok(), .connection_usable = true};
 }
 
+void BlockReader::NoteBad(const BlockTarget& target, ServerId server) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  std::lock_guard lock(mutex_);
+  if (bad_.size() >= kMaxBad || now.count() >= bad_until_) bad_.clear();
+  bad_.emplace(target.id, target.generation, server);
+  using Duration = std::chrono::steady_clock::duration;
+  bad_until_ = (now + std::chrono::duration_cast<Duration>(kBadIsRemembered)).count();
+}
+
 bool BlockReader::Avoid(const BlockTarget& target, ServerId server) const {
   if (connections_->RecentlyFailed(server)) return true;
-  if (!any_damaged_) return false;
+  const auto until = bad_until_.load(std::memory_order_relaxed);
+  if (until == 0 || std::chrono::steady_clock::now().time_since_epoch().count() >= until) {
+    return false;
+  }
   std::lock_guard lock(mutex_);
-  return damaged_.contains({target.id, target.generation, server});
+  return bad_.contains({target.id, target.generation, server});
 }
 
 void BlockReader::Report(const BlockTarget& target, ServerId server, const Status& reason) {

@@ -17,8 +17,13 @@
 namespace tercet {
 
 struct BlockReaderOptions {
-  /// A replica that sends nothing for so long is left for the next one.
-  std::chrono::milliseconds progress_timeout{5'000};
+  /// A replica that sends nothing for so long is left for the next one. WORKING frames count as
+  /// progress, but only twice as long altogether: another replica may be faster.
+  std::chrono::milliseconds progress_timeout{1'000};
+  /// The same for the last replica that is left to try.
+  std::chrono::milliseconds last_progress_timeout{5'000};
+  /// How long the last replica may send WORKING frames alone.
+  std::chrono::milliseconds last_answer_timeout{30'000};
 };
 
 /// A replica that could not serve a read.
@@ -49,7 +54,8 @@ class BlockReader {
               BadReplicaCallback on_bad_replica = {});
 
   /// Fills `out` with the block's bytes from `offset` on; what the replica lacks at its end reads
-  /// as zeros. Asks the tail of the chain first, then the others, those that failed recently last.
+  /// as zeros. Asks the tail of the chain first, then the others, those last that failed recently
+  /// or were found to have no good replica of this generation.
   /// Every byte has been verified against the replica's checksums. With page-aligned `offset` and
   /// size the data is received straight into `out`; `out` holds anything after an error.
   ///
@@ -66,14 +72,20 @@ class BlockReader {
     bool mismatch = false;           // the payload fails its checksum
     bool connection_usable = false;  // the answer was read to its end
   };
+  /// How long a replica is waited for.
+  struct Patience {
+    std::chrono::milliseconds progress;
+    std::chrono::milliseconds answer;
+  };
 
   Status ReadPart(const BlockTarget& target, uint32_t offset, std::span<char> out);
   Status ReadFrom(const BlockTarget& target, const ReplicaAddress& replica, uint32_t offset,
-                  std::span<char> out);
+                  std::span<char> out, bool last);
   Outcome Ask(const BlockTarget& target, const ReplicaAddress& replica, uint32_t offset,
-              std::span<char> out);
+              std::span<char> out, Patience patience);
   Outcome Exchange(FrameConnection& connection, const BlockTarget& target, uint32_t offset,
-                   std::span<char> out, bool verified);
+                   std::span<char> out, bool verified, Patience patience);
+  void NoteBad(const BlockTarget& target, ServerId server);
   bool Avoid(const BlockTarget& target, ServerId server) const;
   void Report(const BlockTarget& target, ServerId server, const Status& reason);
 
@@ -84,11 +96,13 @@ class BlockReader {
 
   // Synchronizes itself.
   BlockReaderCounters counters_;
-  std::atomic<bool> any_damaged_{false};
+  /// When bad_ has run out; steady clock.
+  std::atomic<std::chrono::steady_clock::rep> bad_until_{0};
 
   mutable std::mutex mutex_;
-  /// Replicas that were found damaged; bounded by kMaxDamaged. Guarded by mutex_.
-  std::set<std::tuple<BlockId, Generation, ServerId>> damaged_;
+  /// Replicas that are damaged, stale or missing: they stay so in this generation. Bounded by
+  /// kMaxBad, and forgotten after a while without new ones. Guarded by mutex_.
+  std::set<std::tuple<BlockId, Generation, ServerId>> bad_;
 };
 
 }  // namespace tercet

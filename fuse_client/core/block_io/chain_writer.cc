@@ -12,6 +12,11 @@
 namespace tercet {
 namespace {
 
+/// Less than this after the last sign of life the socket's own timeout ends the wait soon enough.
+constexpr std::chrono::milliseconds kFreshProgress{250};
+/// Whoever looks late gets at least so long a wait: the process may have been paused itself.
+constexpr std::chrono::milliseconds kShortestWait{50};
+
 /// The checksums of `data`, cut at the block's page boundaries.
 void PutPieceCrcs(uint32_t offset, const char* data, uint32_t size, std::string* out) {
   out->clear();
@@ -79,13 +84,22 @@ Status ChainWriter::EnsureConnection() {
   auto taken = connections_->Take(target_.chain.front());
   if (!taken.ok()) return Fail(taken.status(), target_.chain.front().server);
   connection_ = std::move(taken->connection);
-  connection_->SetSendTimeout(options_.progress_timeout);
+  // Twice half of it: see SetSendPatience.
+  connection_->SetSendTimeout(options_.progress_timeout / 2);
+  connection_->SetSendPatience(options_.answer_timeout);
   connection_->SetReceiveTimeout(options_.progress_timeout);
   return Status::Ok();
 }
 
+/// A request is about to be sent while no other is under way.
+void ChainWriter::NoteWaitBegins() {
+  last_progress_ = Clock::now();
+  last_answer_ = last_progress_;
+}
+
 Status ChainWriter::Send(const InFlight& entry) {
   RETURN_IF_ERROR(EnsureConnection());
+  if (in_flight_.size() == 1) NoteWaitBegins();
   const WriteData& data = entry.write.data;
   header_.offset = static_cast<int32_t>(entry.write.offset);
   PutPieceCrcs(entry.write.offset, data.bytes.get(), data.size, &header_.piece_crcs);
@@ -102,12 +116,48 @@ Status ChainWriter::Send(const InFlight& entry) {
   return Status::Ok();
 }
 
+/// Waits no longer for the next frame than until the progress timeout after the last one.
+Status ChainWriter::AwaitInput() {
+  if (connection_->HasBufferedInput()) return Status::Ok();
+  const auto quiet = Clock::now() - last_progress_;
+  if (quiet < std::min<Clock::duration>(kFreshProgress, options_.progress_timeout / 8)) {
+    return Status::Ok();
+  }
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(options_.progress_timeout - quiet);
+  pollfd entry{connection_->socket(), POLLIN, 0};
+  const int ready = ::poll(&entry, 1, static_cast<int>(std::max(left, kShortestWait).count()));
+  // An interrupted or failed poll: the socket's timeout goes on, or its error comes up.
+  if (ready != 0) return Status::Ok();
+  return Fail(
+      Status(StatusCode::kDeadlineExceeded, "no sign of life from " + connection_->peer_name()),
+      ServerId());
+}
+
+/// The prelude of the next frame that is an answer; its header is in response_bytes_.
+Result<FramePrelude> ChainWriter::ReceiveAnswer() {
+  for (;;) {
+    RETURN_IF_ERROR(AwaitInput());
+    auto prelude = connection_->Receive(&response_bytes_);
+    if (!prelude.ok()) return Fail(prelude.status(), ServerId());
+    last_progress_ = Clock::now();
+    if (prelude->kind != wire::FrameKind::WORKING || prelude->payload_bytes != 0) {
+      last_answer_ = last_progress_;
+      return prelude;
+    }
+    if (last_progress_ - last_answer_ > options_.answer_timeout) {
+      return Fail(Status(StatusCode::kDeadlineExceeded,
+                         connection_->peer_name() + " works, but does not come to an answer"),
+                  ServerId());
+    }
+  }
+}
+
 /// The request id of the next response, of kind `kind`. An error that a replica reports is a
 /// failure.
 template <typename Response>
 Result<uint64_t> ChainWriter::ReceiveResponse(uint8_t kind) {
-  auto prelude = connection_->Receive(&response_bytes_);
-  if (!prelude.ok()) return Fail(prelude.status(), ServerId());
+  const auto prelude = ReceiveAnswer();
+  if (!prelude.ok()) return prelude.status();
   if (prelude->kind != kind || prelude->payload_bytes != 0) {
     return Fail(
         Status(StatusCode::kCorruption, "an answer of kind " + std::to_string(prelude->kind) +
@@ -159,6 +209,9 @@ Status ChainWriter::Poll() {
   while (!in_flight_.empty() && InputIsWaiting(*connection_)) {
     RETURN_IF_ERROR(ReceiveAcknowledgement());
   }
+  if (!in_flight_.empty() && Clock::now() - last_progress_ > options_.progress_timeout) {
+    RETURN_IF_ERROR(AwaitInput());
+  }
   ReleaseConnection();
   return Status::Ok();
 }
@@ -178,6 +231,7 @@ Status ChainWriter::Drain() {
 template <typename Response, typename Request>
 Status ChainWriter::Call(uint8_t kind, const Request& request) {
   RETURN_IF_ERROR(EnsureConnection());
+  NoteWaitBegins();
   EncodeFrameHeader(request, &header_bytes_);
   FramePrelude prelude;
   prelude.kind = kind;

@@ -6,6 +6,10 @@
 //    the unacknowledged ones, with its buffer, in the order of submission. A failure loses none.
 //  - After a failure nothing more is sent: the caller takes the unacknowledged writes elsewhere.
 //  - No more than the window is in flight.
+//  - A chain that is stopped is found within the progress timeout after its last sign of life, also
+//  by a
+//    writer that looks only then: WORKING frames and acknowledgements wait in the socket. One that
+//    works but is slow is waited for longer, to the answer timeout.
 //  - unsynced() is false only when every acknowledged byte is on the disk of every replica. A SYNC
 //  frame,
 //    or a write with the sync flag, vouches for the writes that were acknowledged before it was
@@ -37,8 +41,11 @@ struct WriteData {
 struct ChainWriterOptions {
   size_t window_frames = 16;
   size_t window_bytes = 8 << 20;
-  /// Without an acknowledgement, or room to send, for so long the chain has failed.
-  std::chrono::milliseconds progress_timeout{10'000};
+  /// Without an acknowledgement, a WORKING frame, or room to send, for so long the chain has
+  /// failed.
+  std::chrono::milliseconds progress_timeout{2'000};
+  /// With WORKING frames alone for so long it has failed too.
+  std::chrono::milliseconds answer_timeout{30'000};
   /// Writes of an earlier writer to this block may not be on the disks: unsynced() is true from the
   /// beginning, and Sync sends a SYNC frame.
   bool earlier_unsynced = false;
@@ -69,7 +76,8 @@ class ChainWriter {
   /// it only when it is on the disks. kInvalidArgument leaves the writer as it was; any other error
   /// is a failure (see failure()), and this write is among the unacknowledged.
   Status Submit(uint32_t offset, WriteData data, bool create, bool sync);
-  /// Takes in the acknowledgements that have arrived, without waiting.
+  /// Takes in the acknowledgements that have arrived, without waiting. Fails when the chain's last
+  /// sign of life is older than the progress timeout.
   Status Poll();
   /// Waits until everything submitted is acknowledged.
   Status Drain();
@@ -103,6 +111,7 @@ class ChainWriter {
   const BlockTarget& target() const { return target_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct InFlight {
     uint64_t request_id = 0;
     Write write;
@@ -114,6 +123,9 @@ class ChainWriter {
   Status EnsureConnection();
   Status Send(const InFlight& entry);
   Status DrainKeepingConnection();
+  void NoteWaitBegins();
+  Status AwaitInput();
+  Result<FramePrelude> ReceiveAnswer();
   Status ReceiveAcknowledgement();
   Status AwaitRoom(size_t size);
   Status TakeAcknowledgement(uint64_t request_id);
@@ -139,6 +151,10 @@ class ChainWriter {
   std::deque<InFlight> in_flight_;  // in the order of submission
   size_t in_flight_bytes_ = 0;
   uint64_t next_request_id_ = 1;
+  /// When anything came over the connection, and when an answer did; or when the first request was
+  /// sent after a time with none under way.
+  Clock::time_point last_progress_;
+  Clock::time_point last_answer_;
   /// The last write or cut that is acknowledged and that no sync has covered; 0: none.
   uint64_t last_unsynced_id_ = 0;
   Status failure_;

@@ -102,9 +102,17 @@ void DataConnections::NoteFailure(ServerId id) {
                            ? options_.retry_after
                            : std::min(2 * server.retry_after, options_.max_retry_after);
   server.failed_until_ns = now + std::chrono::nanoseconds(server.retry_after).count();
+  any_failed_until_ns_ = std::max(any_failed_until_ns_.load(), server.failed_until_ns);
+  failures_.fetch_add(1, std::memory_order_release);
+}
+
+bool DataConnections::AnyRecentlyFailed() const {
+  const int64_t until = any_failed_until_ns_.load(std::memory_order_relaxed);
+  return until != 0 && clock_->MonotonicNanos() < until;
 }
 
 bool DataConnections::RecentlyFailed(ServerId id) const {
+  if (!AnyRecentlyFailed()) return false;
   std::lock_guard lock(mutex_);
   auto found = servers_.find(id);
   return found != servers_.end() && found->second.failed_until_ns != 0 &&

@@ -1,6 +1,7 @@
 // The data-plane connections of one client: pooled per chunk server, introduced by HELLO.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -55,6 +56,10 @@ class DataConnections {
   void NoteFailure(ServerId server);
   /// True for a while after a failure: better ask another replica first.
   bool RecentlyFailed(ServerId server) const;
+  /// Grows with each failure that counts. While it stays the same no further server has failed.
+  uint64_t failures() const { return failures_.load(std::memory_order_acquire); }
+  /// True when RecentlyFailed may be true for some server; takes no lock.
+  bool AnyRecentlyFailed() const;
 
   /// Idle connections to `server`; for tests and status pages.
   size_t idle_count(ServerId server) const;
@@ -72,6 +77,10 @@ class DataConnections {
 
   const DataConnectionOptions options_;
   Clock* const clock_;
+  std::atomic<uint64_t> failures_{0};
+  /// The latest failed_until_ns that ever was: behind it no server counts as failed.
+  std::atomic<int64_t> any_failed_until_ns_{0};
+
   mutable std::mutex mutex_;
   std::unordered_map<ServerId, Server>
       servers_;  // guarded by mutex_; one per server of the cluster
