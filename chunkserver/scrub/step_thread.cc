@@ -1,11 +1,11 @@
 #include "chunkserver/scrub/step_thread.h"
 
-#include <linux/ioprio.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "common/log/log.h"
@@ -14,12 +14,14 @@ namespace tercet {
 namespace {
 
 constexpr int kLowestNice = 19;
+// As in linux/ioprio.h, which is no C++.
+constexpr int kIoPriorityOfProcess = 1;
+constexpr int kIoPriorityIdle = 3 << 13;
 
 /// Of the calling thread.
 void BecomeIdle() {
   constexpr int kThisThread = 0;
-  const long set = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, kThisThread,
-                             IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+  const long set = ::syscall(SYS_ioprio_set, kIoPriorityOfProcess, kThisThread, kIoPriorityIdle);
   if (set != 0) LOG_WARN_LIMITED("background reads have the usual I/O priority errno={}", errno);
   // On Linux this is of the thread alone.
   if (::setpriority(PRIO_PROCESS, kThisThread, kLowestNice) != 0) {
