@@ -11,6 +11,7 @@
 #include "common/env/clock.h"
 #include "metaserver/group/group_member.h"
 #include "metaserver/placement/server_table.h"
+#include "metaserver/repair/control.h"
 #include "metaserver/service/census.h"
 #include "metaserver/service/proposer.h"
 #include "metaserver/service/registry.h"
@@ -31,6 +32,11 @@ struct HandlerParts {
   ServerTable& servers;
   Census& census;
   const Clock& clock;
+  /// Null where no repair engine runs: then changes are journaled, and found by one that starts
+  /// later.
+  RepairControl* repair = nullptr;
+  /// Null: inventories are refused.
+  InventoryControl* inventory = nullptr;
 };
 
 /// What the admin handler works with; what is null is not there in the mode that the metaserver is

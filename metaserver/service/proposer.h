@@ -22,6 +22,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -166,6 +167,8 @@ class Proposer {
 
   uint32_t slot_count() const { return slots_.slot_count(); }
   const View& committed() const { return database_.committed(); }
+  /// The committed state of this moment. The proposer's database must outlive it.
+  std::unique_ptr<const View> TakeSnapshot() const { return database_.TakeSnapshot(); }
 
  private:
   using EvaluateFunction = std::function<Result<std::string>(OperationContext&)>;

@@ -35,9 +35,28 @@ std::vector<DiskState> DisksFromWire(const std::vector<wire::DiskReport>& report
     disk.available_bytes = static_cast<uint64_t>(NoNegative(report.available_bytes));
     disk.replica_count = static_cast<uint64_t>(NoNegative(report.replica_count));
     disk.healthy = report.healthy;
+    disk.state = static_cast<DiskCommandState>(
+        std::clamp<int32_t>(report.state, 0, static_cast<int32_t>(DiskCommandState::kEjected)));
+    disk.trash_bytes = static_cast<uint64_t>(NoNegative(report.trash_bytes));
+    disk.quarantine_bytes = static_cast<uint64_t>(NoNegative(report.quarantine_bytes));
+    disk.replica_bytes = static_cast<uint64_t>(NoNegative(report.replica_bytes));
+    disk.scrubbed_since_ns = report.scrubbed_since_ns;
     disks.push_back(std::move(disk));
   }
   return disks;
+}
+
+ServerLoad LoadFromWire(const wire::ServerLoad& report) {
+  ServerLoad load;
+  load.read_p99_us = static_cast<uint64_t>(NoNegative(report.read_p99_us));
+  load.write_p99_us = static_cast<uint64_t>(NoNegative(report.write_p99_us));
+  load.client_bytes_per_second = static_cast<uint64_t>(NoNegative(report.client_bytes_per_second));
+  load.client_requests_per_second =
+      static_cast<uint64_t>(NoNegative(report.client_requests_per_second));
+  load.pulled_bytes = static_cast<uint64_t>(NoNegative(report.pulled_bytes));
+  load.scrubbed_bytes = static_cast<uint64_t>(NoNegative(report.scrubbed_bytes));
+  load.pulls_running = static_cast<uint32_t>(NoNegative(report.pulls_running));
+  return load;
 }
 
 Status NotActive() { return Status(StatusCode::kNotActive, "not the active metaserver"); }
@@ -61,14 +80,29 @@ void Registry::AddKnown(ServerId id, const ServerRecord& record) {
   state.address = HostPort{record.host, record.port};
   state.version = record.version;
   state.incarnation = static_cast<int64_t>(record.incarnation);
+  state.service = record.state;
+  state.service_since_ns = record.state_since_ns;
+  state.service_until_ns = record.state_until_ns;
+  state.drain_replicas_at_start = record.drain_replicas_at_start;
+  state.labels = record.labels;
   servers_.AddKnown(std::move(state));
 }
 
 Status Registry::RefreshKnown() {
-  return Tables(database_.committed()).ScanServers([&](ServerId id, const ServerRecord& record) {
+  const Tables tables(database_.committed());
+  std::map<ServerId, std::map<std::string, DiskCommandState>> commands;
+  RETURN_IF_ERROR(tables.ScanServers([&](ServerId id, const ServerRecord& record) {
     AddKnown(id, record);
+    commands[id];
     return true;
-  });
+  }));
+  RETURN_IF_ERROR(
+      tables.ScanAllDisks([&](ServerId server, std::string_view uuid, const DiskRecord& record) {
+        commands[server][std::string(uuid)] = record.state;
+        return true;
+      }));
+  for (auto& [server, disks] : commands) servers_.SetDiskCommands(server, std::move(disks));
+  return Status::Ok();
 }
 
 Status Registry::BecomeActive() {
@@ -161,6 +195,7 @@ Status Registry::RegisterChecked(Epoch epoch, const wire::RegisterServerRequest&
   state.address = HostPort{request.host, static_cast<uint16_t>(request.port)};
   state.version = request.version;
   state.incarnation = request.incarnation;
+  state.labels = request.labels;
   state.disks = DisksFromWire(request.disks);
   LOG_INFO("chunk server registered server={} address={} disks={} version={}", state.id,
            state.address.ToString(), state.disks.size(), state.version);
@@ -196,14 +231,16 @@ Status Registry::HeartbeatAtStandby(const wire::HeartbeatRequest& request) {
   ASSIGN_OR_RETURN(const auto record, Tables(database_.committed()).FindServer(server));
   if (!record) return Status::Ok();  // not applied here yet: the next heartbeat tells
   AddKnown(server, *record);
-  servers_.Hear(server, request.incarnation, DisksFromWire(request.disks));
+  servers_.Hear(server, request.incarnation, DisksFromWire(request.disks),
+                LoadFromWire(request.load));
   return Status::Ok();
 }
 
 Status Registry::HeartbeatChecked(Epoch epoch, const wire::HeartbeatRequest& request,
                                   wire::HeartbeatResponse* response) {
   const ServerId server = IdFromWire(request.server_id);
-  if (!servers_.Heartbeat(server, request.incarnation, DisksFromWire(request.disks))) {
+  if (!servers_.Heartbeat(server, request.incarnation, DisksFromWire(request.disks),
+                          LoadFromWire(request.load))) {
     response->register_again = true;
     return Status::Ok();
   }
