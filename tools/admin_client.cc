@@ -32,34 +32,25 @@ Result<std::vector<HostPort>> MetaAddressesFrom(const std::string& option) {
 AdminClient::AdminClient(std::vector<HostPort> metaservers, AdminOptions options)
     : metaservers_(std::move(metaservers)), options_(options) {}
 
-template <typename Response, typename Request>
-Result<Response> AdminClient::Call(void (wire::AdminServiceClient::*method)(Response&,
-                                                                            const Request&),
-                                   const Request& request, Repeat repeat) const {
+Status AdminClient::GoRound(Repeat repeat, const std::function<Try(const HostPort&)>& ask) const {
   const auto end = Clock::now() + options_.patience;
   std::vector<HostPort> candidates = metaservers_;
   Status last(StatusCode::kUnavailable, "no metaserver was named");
   for (;;) {
     for (size_t i = 0; i < candidates.size(); ++i) {
-      RpcClientPool<wire::AdminServiceClient> pool(candidates[i], "admin");
-      Response response;
-      bool connected = false;
-      const Status transport = pool.Call(options_.timeout, [&](wire::AdminServiceClient& client) {
-        connected = true;
-        (client.*method)(response, request);
-      });
-      if (!transport.ok()) {
-        last = transport;
-        if (connected && repeat == Repeat::kWhenRefused) return last;
+      const Try attempt = ask(candidates[i]);
+      if (!attempt.transport.ok()) {
+        last = attempt.transport;
+        if (attempt.connected && repeat == Repeat::kWhenRefused) return last;
         continue;
       }
-      const wire::ReplyInfo& info = response.info;
-      if (info.status.code == 0) return response;
+      const wire::ReplyInfo& info = *attempt.info;
+      if (info.status.code == 0) return Status::Ok();
       last = FromWire(info.status);
       const bool elsewhere = last.code() == StatusCode::kNotActive ||
                              last.code() == StatusCode::kUnavailable ||
                              (last.code() == StatusCode::kBusy && repeat == Repeat::kAlsoWhenBusy);
-      if (!elsewhere) return last;
+      if (!elsewhere) return Status::Ok();
       Result<HostPort> hint = ParseHostPort(info.active_hint);
       if (hint.ok() && candidates.size() < kMaxMetaservers &&
           std::find(candidates.begin(), candidates.end(), *hint) == candidates.end()) {

@@ -35,6 +35,21 @@ class AdminClient {
  public:
   explicit AdminClient(std::vector<HostPort> metaservers, AdminOptions options = {});
 
+  enum class Repeat {
+    kAlways,        // a second call does no harm
+    kWhenRefused,   // only when it was certainly not done
+    kAlsoWhenBusy,  // as kAlways, and kBusy means: soon
+  };
+
+  /// What the active answered, be it a refusal (in `info.status`); a Status when none did.
+  template <typename Response, typename Request>
+  Result<Response> Exchange(void (wire::AdminServiceClient::*method)(Response&, const Request&),
+                            const Request& request, Repeat repeat = Repeat::kAlways) const;
+  /// The same; a refusal is its Status.
+  template <typename Response, typename Request>
+  Result<Response> Call(void (wire::AdminServiceClient::*method)(Response&, const Request&),
+                        const Request& request, Repeat repeat = Repeat::kAlways) const;
+
   Result<wire::GetStatusResponse> GetStatus() const;
   Result<wire::GetFileInfoResponse> GetFileInfo(const wire::GetFileInfoRequest& request) const;
   Result<wire::AddMemberResponse> AddMember(const wire::AddMemberRequest& request) const;
@@ -47,14 +62,15 @@ class AdminClient {
       const wire::TransferActiveRequest& request) const;
 
  private:
-  enum class Repeat {
-    kAlways,        // a second call does no harm
-    kWhenRefused,   // only when it was certainly not done
-    kAlsoWhenBusy,  // as kAlways, and kBusy means: soon
+  /// One call to one metaserver: the outcome of the exchange, and its answer's ReplyInfo.
+  struct Try {
+    Status transport;
+    bool connected = false;
+    const wire::ReplyInfo* info = nullptr;
   };
-  template <typename Response, typename Request>
-  Result<Response> Call(void (wire::AdminServiceClient::*method)(Response&, const Request&),
-                        const Request& request, Repeat repeat) const;
+  /// Asks one after the other, until one gives a final answer (OK) or there is no hope (the
+  /// Status).
+  Status GoRound(Repeat repeat, const std::function<Try(const HostPort&)>& ask) const;
 
   const std::vector<HostPort> metaservers_;
   const AdminOptions options_;
@@ -69,6 +85,33 @@ Result<Response> AskMetaserver(const HostPort& address, std::chrono::millisecond
 }  // namespace tercet
 
 #include "common/rpc/wire_status.h"
+
+template <typename Response, typename Request>
+tercet::Result<Response> tercet::AdminClient::Exchange(
+    void (wire::AdminServiceClient::*method)(Response&, const Request&), const Request& request,
+    Repeat repeat) const {
+  Response response;
+  RETURN_IF_ERROR(GoRound(repeat, [&](const HostPort& address) {
+    RpcClientPool<wire::AdminServiceClient> pool(address, "admin");
+    response = Response();
+    Try attempt{.transport = {}, .connected = false, .info = &response.info};
+    attempt.transport = pool.Call(options_.timeout, [&](wire::AdminServiceClient& client) {
+      attempt.connected = true;
+      (client.*method)(response, request);
+    });
+    return attempt;
+  }));
+  return response;
+}
+
+template <typename Response, typename Request>
+tercet::Result<Response> tercet::AdminClient::Call(
+    void (wire::AdminServiceClient::*method)(Response&, const Request&), const Request& request,
+    Repeat repeat) const {
+  ASSIGN_OR_RETURN(Response response, Exchange(method, request, repeat));
+  if (response.info.status.code == 0) return response;
+  return FromWire(response.info.status);
+}
 
 template <typename Response, typename Request>
 tercet::Result<Response> tercet::AskMetaserver(

@@ -16,6 +16,14 @@ int main(int argc, char** argv) {
   tercet::AddStatusCommand(app, &exit_status);
   tercet::AddFileCommand(app, &exit_status);
   tercet::AddMetaCommand(app, &exit_status);
+  tercet::AddServerCommand(app, &exit_status);
+  tercet::AddDiskCommand(app, &exit_status);
+  tercet::AddRepairCommand(app, &exit_status);
+  tercet::AddBalanceCommand(app, &exit_status);
+  tercet::AddExposureCommand(app, &exit_status);
+  tercet::AddFsckCommand(app, &exit_status);
+  tercet::AddPolicyCommand(app, &exit_status);
+  tercet::AddTrashCommand(app, &exit_status);
   tercet::AddDevCommand(app, &exit_status);
   tercet::AddDrillCommand(app, &exit_status);
   tercet::AddBenchCommand(app, &exit_status);

@@ -1,5 +1,6 @@
 #include "tools/output.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -52,6 +53,24 @@ std::string HumanMillis(int64_t milliseconds) {
   if (seconds < 120 * 60) return fmt::format("{} min", seconds / 60);
   if (seconds < 48 * 3600) return fmt::format("{} h", seconds / 3600);
   return fmt::format("{} d", seconds / 86'400);
+}
+
+std::string HumanSeconds(int64_t seconds) {
+  if (seconds < 0) return "-";
+  if (seconds < 60) return fmt::format("{} s", seconds);
+  if (seconds < 3600) return fmt::format("{}m {}s", seconds / 60, seconds % 60);
+  if (seconds < 86'400) return fmt::format("{}h {}m", seconds / 3600, seconds % 3600 / 60);
+  return fmt::format("{}d {}h", seconds / 86'400, seconds % 86'400 / 3600);
+}
+
+std::string HumanRate(int64_t bytes_per_second) {
+  return HumanBytes(static_cast<uint64_t>(std::max<int64_t>(0, bytes_per_second))) + "/s";
+}
+
+std::string HumanTime(int64_t nanoseconds) {
+  if (nanoseconds == 0) return "never";
+  const time_t seconds = nanoseconds / 1'000'000'000;
+  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(seconds));
 }
 
 std::string Grouped(int64_t number) {

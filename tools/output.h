@@ -13,6 +13,12 @@ namespace tercet {
 std::string HumanBytes(uint64_t bytes);
 /// "350 ms", "12 s", "3 min", "5 h", "2 d"; "-" when negative.
 std::string HumanMillis(int64_t milliseconds);
+/// "0 s", "45 s", "2m 10s", "3h 5m", "4d 2h"; "-" when negative.
+std::string HumanSeconds(int64_t seconds);
+/// "12.5 MiB/s".
+std::string HumanRate(int64_t bytes_per_second);
+/// "2026-11-23 09:15:02 UTC"; "never" for 0.
+std::string HumanTime(int64_t nanoseconds);
 /// "1,234,567".
 std::string Grouped(int64_t number);
 /// The bytes as lower-case hexadecimal.

@@ -7,39 +7,25 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/output.h"
+#include "tools/storage_reports.h"
 
 namespace tercet {
 namespace {
 
 using nlohmann::json;
 
-struct Space {
-  int64_t total_bytes = 0;
-  int64_t available_bytes = 0;
-};
-
-Space SpaceOf(const wire::ServerStatus& server) {
-  Space space;
-  for (const wire::DiskReport& disk : server.disks) {
-    if (!disk.healthy) continue;
-    space.total_bytes += disk.total_bytes;
-    space.available_bytes += disk.available_bytes;
-  }
-  return space;
-}
-
 std::string Address(const std::string& host, int port) {
   return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
                                              : fmt::format("[{}]:{}", host, port);
 }
 
-std::string Used(const Space& space) {
+std::string Used(const ServerSpace& space) {
   if (space.total_bytes <= 0) return "-";
   return HumanBytes(
       static_cast<uint64_t>(std::max<int64_t>(0, space.total_bytes - space.available_bytes)));
 }
 
-std::string Free(const Space& space) {
+std::string Free(const ServerSpace& space) {
   return HumanBytes(static_cast<uint64_t>(std::max<int64_t>(0, space.available_bytes)));
 }
 
@@ -64,14 +50,13 @@ std::string ServerTable(const wire::GetStatusResponse& reply) {
                {"DELETING", true},
                {"VERSION"}});
   for (const wire::ServerStatus& server : reply.servers) {
-    Space space = SpaceOf(server);
+    const ServerSpace space = SpaceOf(server);
     std::string missing = Grouped(server.missing_replicas);
     if (server.missing_replicas > 0) missing = Coloured(Colour::kRed, missing);
     table.Add({std::to_string(server.server_id), Address(server.host, server.port),
-               server.alive ? Coloured(Colour::kGreen, "alive") : Coloured(Colour::kRed, "dead"),
-               HumanMillis(server.last_heartbeat_ms), DiskCell(server), Used(space), Free(space),
-               Grouped(server.replica_count), missing, Grouped(server.pending_deletes),
-               server.version});
+               ServerStateText(server), HumanMillis(server.last_heartbeat_ms), DiskCell(server),
+               Used(space), Free(space), Grouped(server.replica_count), missing,
+               Grouped(server.pending_deletes), server.version});
   }
   return table.ToString();
 }
@@ -144,28 +129,7 @@ json StatusJson(const wire::GetStatusResponse& reply) {
                                   {"version", meta.version}});
   }
   for (const wire::ServerStatus& server : reply.servers) {
-    Space space = SpaceOf(server);
-    json disks = json::array();
-    for (const wire::DiskReport& disk : server.disks) {
-      disks.push_back({{"disk_uuid", Hex(disk.disk_uuid)},
-                       {"path", disk.path},
-                       {"total_bytes", disk.total_bytes},
-                       {"available_bytes", disk.available_bytes},
-                       {"replicas", disk.replica_count},
-                       {"healthy", disk.healthy}});
-    }
-    out["servers"].push_back({{"server_id", server.server_id},
-                              {"server_uuid", Hex(server.server_uuid)},
-                              {"address", Address(server.host, server.port)},
-                              {"alive", server.alive},
-                              {"last_heartbeat_ms", server.last_heartbeat_ms},
-                              {"total_bytes", space.total_bytes},
-                              {"available_bytes", space.available_bytes},
-                              {"replicas", server.replica_count},
-                              {"missing_replicas", server.missing_replicas},
-                              {"pending_deletes", server.pending_deletes},
-                              {"version", server.version},
-                              {"disks", disks}});
+    out["servers"].push_back(ServerJson(server));
   }
   for (const wire::ReplicaCount& count : reply.blocks_by_replicas) {
     out["blocks_by_replicas"].push_back({{"replicas", count.replicas}, {"blocks", count.blocks}});

@@ -8,6 +8,7 @@
 #include "tools/group_survey.h"
 #include "tools/output.h"
 #include "tools/reports.h"
+#include "tools/storage_reports.h"
 
 namespace tercet {
 
@@ -19,14 +20,21 @@ constexpr AdminOptions kOptions{.timeout = std::chrono::milliseconds(2'000),
 
 int Show(const std::vector<HostPort>& metaservers, bool json) {
   const GroupSurvey survey = SurveyGroup(metaservers);
-  Result<wire::GetStatusResponse> reply = AdminClient(metaservers, kOptions).GetStatus();
+  const AdminClient client(metaservers, kOptions);
+  Result<wire::GetStatusResponse> reply = client.GetStatus();
+  // Only to say more: without it the rest is still of use.
+  Result<wire::GetRepairStatusResponse> repair =
+      client.Call(&wire::AdminServiceClient::GetRepairStatus, wire::GetRepairStatusRequest());
   std::string text;
   if (json) {
     nlohmann::json out = reply.ok() ? StatusJson(*reply) : nlohmann::json::object();
     out["group"] = SurveyJson(survey);
+    if (repair.ok()) out["repair"] = RepairJson(*repair);
     text = out.dump(2) + "\n";
   } else {
     text = reply.ok() ? StatusText(*reply, SurveyText(survey)) : SurveyText(survey);
+    const std::string line = repair.ok() ? RepairSummary(*repair) : "";
+    if (!line.empty()) text += line + "\n";
   }
   std::fputs(text.c_str(), stdout);
   return ExitStatus(reply.status());
