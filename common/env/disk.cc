@@ -4,7 +4,7 @@
 
 namespace tercet {
 
-Result<std::unique_ptr<FileSystem>> Disk::OpenFileSystem(const std::string& path) {
+Result<std::unique_ptr<DiskFileSystem>> Disk::OpenFileSystem(const std::string& path) {
   return Status(StatusCode::kNotSupported, path + ": this disk syncs files only one by one");
 }
 

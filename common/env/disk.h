@@ -67,9 +67,9 @@ class FileLock {
 };
 
 /// A file system that is to be synced as a whole.
-class FileSystem {
+class DiskFileSystem {
  public:
-  virtual ~FileSystem() = default;
+  virtual ~DiskFileSystem() = default;
   /// Everything that was written to any of its files, and all changes of names, are on the platter
   /// when it returns OK. After an error: as with File::Sync.
   virtual Status Sync() = 0;
@@ -91,7 +91,7 @@ class Disk {
   virtual Result<bool> Exists(const std::string& path) = 0;
   virtual Result<DiskSpace> Space(const std::string& path) = 0;
   /// The file system that the folder is on. kNotSupported where there is no such thing.
-  virtual Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path);
+  virtual Result<std::unique_ptr<DiskFileSystem>> OpenFileSystem(const std::string& path);
   /// Takes the lock on `path` (made when it is not there); kBusy when another process holds it.
   virtual Result<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;
 };

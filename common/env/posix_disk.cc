@@ -148,7 +148,7 @@ class PosixLock final : public FileLock {
 };
 
 /// Kept open, because errors of writing back are told to the descriptors that were open then.
-class PosixFileSystem final : public FileSystem {
+class PosixFileSystem final : public DiskFileSystem {
  public:
   PosixFileSystem(int descriptor, std::string path)
       : descriptor_(descriptor), path_(std::move(path)) {}
@@ -262,11 +262,11 @@ class PosixDisk final : public Disk {
                      .available_bytes = uint64_t{info.f_bavail} * info.f_frsize};
   }
 
-  Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path) override {
+  Result<std::unique_ptr<DiskFileSystem>> OpenFileSystem(const std::string& path) override {
     int descriptor =
         Uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (descriptor < 0) return ErrnoStatus("open folder", path);
-    return std::unique_ptr<FileSystem>(std::make_unique<PosixFileSystem>(descriptor, path));
+    return std::unique_ptr<DiskFileSystem>(std::make_unique<PosixFileSystem>(descriptor, path));
   }
 
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override {

@@ -304,7 +304,7 @@ class SimFile final : public File {
   const uint64_t incarnation_;
 };
 
-class SimFileSystem final : public FileSystem {
+class SimFileSystem final : public DiskFileSystem {
  public:
   SimFileSystem(SimDisk& disk, std::string path)
       : disk_(disk), path_(std::move(path)), incarnation_(disk.incarnation_) {}
@@ -610,12 +610,12 @@ Result<DiskSpace> SimDisk::Space(const std::string& path) {
   return DiskSpace{.total_bytes = total, .available_bytes = total - std::min(total, used)};
 }
 
-Result<std::unique_ptr<FileSystem>> SimDisk::OpenFileSystem(const std::string& path) {
+Result<std::unique_ptr<DiskFileSystem>> SimDisk::OpenFileSystem(const std::string& path) {
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(CheckAlive(path));
   ASSIGN_OR_RETURN(NodePtr folder, Find(path));
   if (!folder->is_folder) return Status(StatusCode::kNotDirectory, path + ": Not a directory");
-  return std::unique_ptr<FileSystem>(std::make_unique<SimFileSystem>(*this, path));
+  return std::unique_ptr<DiskFileSystem>(std::make_unique<SimFileSystem>(*this, path));
 }
 
 Status SimDisk::SyncTree(const std::string& path) {

@@ -55,7 +55,7 @@ class SimDisk final : public Disk {
   Result<bool> Exists(const std::string& path) override;
   Result<DiskSpace> Space(const std::string& path) override;
   /// Of the folder and what is below it.
-  Result<std::unique_ptr<FileSystem>> OpenFileSystem(const std::string& path) override;
+  Result<std::unique_ptr<DiskFileSystem>> OpenFileSystem(const std::string& path) override;
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
 
   /// A power cut and the start after it: see the invariants. Ends CutPowerAfter; other faults stay.
@@ -66,7 +66,7 @@ class SimDisk final : public Disk {
   /// The `nth` write (WriteAt, WriteVectorAt, Truncate, Allocate) from now on, 1 being the next,
   /// fails with kIo and changes nothing. 0 takes the fault back.
   void FailWrite(uint64_t nth);
-  /// The same for File::Sync, SyncDirectory and FileSystem::Sync.
+  /// The same for File::Sync, SyncDirectory and DiskFileSystem::Sync.
   void FailSync(uint64_t nth);
   /// Every call on paths at or under `prefix`, and on open files there, fails with kIo: a dead
   /// disk.
