@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "chunkserver/replication/server_connection.h"
-#include "common/rpc/wire_status.h"
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
 #include "common/env/clock.h"
 #include "common/log/log.h"
+#include "common/rpc/wire_status.h"
 
 namespace tercet {
 
@@ -40,6 +40,7 @@ Status VerifyPieces(const wire::WriteHeader& write, std::string_view payload) {
 
 /// Bounds of a write that can be told from its header.
 Status CheckWriteBounds(const wire::WriteHeader& write, uint32_t payload_bytes) {
+  if (write.generation <= 0) return NoSuchGeneration(write.block_id, write.generation);
   if (write.offset < 0 || payload_bytes == 0 ||
       static_cast<int64_t>(write.offset) + payload_bytes > kMaxBlockBytes) {
     return Status(
@@ -169,6 +170,9 @@ Status ServerConnection::HandleTruncate(const FramePrelude& prelude, std::string
     verdict = Status(StatusCode::kInvalidArgument,
                      fmt::format("a block cannot be cut at {} bytes", truncate.length));
   }
+  if (truncate.generation <= 0) {
+    verdict = NoSuchGeneration(truncate.block_id, truncate.generation);
+  }
   if (!verdict.ok()) {
     RespondChain(wire::FrameKind::TRUNCATE, prelude.request_id, verdict, self_);
     return Status::Ok();
@@ -192,7 +196,9 @@ Status ServerConnection::HandleTruncate(const FramePrelude& prelude, std::string
 Status ServerConnection::HandleSync(const FramePrelude& prelude, std::string_view header) {
   wire::SyncHeader sync;
   RETURN_IF_ERROR(DecodeFrameHeader(header, &sync));
-  if (Status verdict = CheckChain(sync.downstream); !verdict.ok()) {
+  Status verdict = CheckChain(sync.downstream);
+  if (sync.generation <= 0) verdict = NoSuchGeneration(sync.block_id, sync.generation);
+  if (!verdict.ok()) {
     RespondChain(wire::FrameKind::SYNC, prelude.request_id, verdict, self_);
     return Status::Ok();
   }
@@ -220,10 +226,10 @@ Status ServerConnection::ForwardAndApply(const ChainRequest& request,
   std::shared_ptr<DownstreamLink> link;
   if (!request.downstream.empty()) {
     const wire::ChainHop& next = request.downstream.front();
-    link = context_.downstream.LinkFor(next, request.block);
+    auto found = context_.downstream.LinkFor(next, request.block);
     // Waiting comes before the block's lock, which must be held for no longer than the disk takes.
-    Status room =
-        link == nullptr ? Status(StatusCode::kCancelled, "shutting down") : link->WaitForRoom();
+    Status room = found.ok() ? (*found)->WaitForRoom() : found.status();
+    if (found.ok()) link = std::move(found).value();
     if (!room.ok()) {
       operation->AddDownstreamPart();
       operation->FinishDownstream(room, ServerId(static_cast<uint32_t>(next.server_id)));
@@ -237,29 +243,40 @@ Status ServerConnection::ForwardAndApply(const ChainRequest& request,
   RETURN_IF_ERROR(CheckReplica(request.block, request.generation, request.may_create));
   if (link != nullptr) {
     operation->AddDownstreamPart();
-    link->Submit(operation, request.forward_header, request.payload, request.payload_bytes,
-                 request.downstream.size() - 1);
+    link->Submit(operation, request.forward_header, request.payload, request.payload_bytes);
   }
   return local();
 }
 
-std::shared_ptr<ChainOperation> ServerConnection::BeginOperation(const FramePrelude& prelude) {
-  {
-    std::unique_lock lock(pending_mutex_);
-    if (pending_ >= context_.options.max_pending_per_connection) {
-      pending_full_ = true;
-      pending_changed_.wait(lock, [&] {
-        return pending_ < context_.options.max_pending_per_connection ||
-               closing_.load(std::memory_order_acquire);
-      });
-      pending_full_ = false;
-    }
-    if (closing_.load(std::memory_order_acquire)) return nullptr;
-    ++pending_;
+bool ServerConnection::BeginPendingLocked(std::unique_lock<std::mutex>& lock) {
+  if (pending_ >= context_.options.max_pending_per_connection) {
+    pending_full_ = true;
+    pending_changed_.wait(lock, [&] {
+      return pending_ < context_.options.max_pending_per_connection ||
+             closing_.load(std::memory_order_acquire);
+    });
+    pending_full_ = false;
   }
-  return std::make_shared<ChainOperation>(shared_from_this(),
-                                          static_cast<wire::FrameKind::type>(prelude.kind),
-                                          prelude.request_id, self_, arrived_nanos_);
+  if (closing_.load(std::memory_order_acquire)) return false;
+  ++pending_;
+  return true;
+}
+
+void ServerConnection::EndPendingLocked() {
+  --pending_;
+  if (pending_full_) pending_changed_.notify_all();
+}
+
+std::shared_ptr<ChainOperation> ServerConnection::BeginOperation(const FramePrelude& prelude) {
+  auto operation = std::make_shared<ChainOperation>(
+      shared_from_this(), static_cast<wire::FrameKind::type>(prelude.kind), prelude.request_id,
+      prelude.payload_bytes, self_, arrived_nanos_);
+  std::unique_lock lock(pending_mutex_);
+  if (!BeginPendingLocked(lock)) return nullptr;
+  operation->older = newest_;
+  (newest_ == nullptr ? oldest_ : newest_->newer) = operation.get();
+  newest_ = operation.get();
+  return operation;
 }
 
 void ServerConnection::SyncThenFinish(std::shared_ptr<ChainOperation> operation, BlockId block,
@@ -291,16 +308,19 @@ bool ServerConnection::PeerHasGone() const {
   return ::poll(&entry, 1, 0) > 0;  // errors and hang-ups are reported unasked
 }
 
-void ServerConnection::OperationDone(const ChainOperation& operation) {
+void ServerConnection::OperationDone(ChainOperation& operation) {
   const Status& status = operation.status();
   RespondChain(operation.kind(), operation.request_id(), status, operation.failed_server());
   Histogram& latency = operation.kind() == wire::FrameKind::SYNC ? context_.latencies.sync
                                                                  : context_.latencies.write;
-  latency.Observe(static_cast<double>(RealClock().MonotonicNanos() - operation.arrived_nanos()) *
-                  1e-9);
+  const int64_t now = RealClock().MonotonicNanos();
+  const int64_t nanos = now - operation.arrived_nanos();
+  latency.Observe(static_cast<double>(nanos) * 1e-9);
+  if (from_client_) context_.load.NoteWrite(now, nanos, operation.payload_bytes());
   std::lock_guard lock(pending_mutex_);
-  --pending_;
-  if (pending_full_) pending_changed_.notify_all();
+  (operation.older == nullptr ? oldest_ : operation.older->newer) = operation.newer;
+  (operation.newer == nullptr ? newest_ : operation.newer->older) = operation.older;
+  EndPendingLocked();
 }
 
 void ServerConnection::RespondChain(wire::FrameKind::type request_kind, uint64_t request_id,

@@ -30,6 +30,14 @@ struct DataPlaneCounters {
   Count links_opened{0};
   Count downstream_failures{0};  // links that failed with operations in flight
   Count refused_for_stall{0};    // writes refused at once because their downstream stands still
+  Count refused_while_down{0};   // requests refused at once because the next server was lost
+  Count working_sent{0};         // WORKING frames
+
+  Count seals{0};  // SEAL frames that were answered OK
+  Count pulls_done{0};
+  Count pulls_failed{0};
+  Count pulls_running{0};
+  Count pulled_bytes{0};
 };
 
 }  // namespace tercet

@@ -12,8 +12,11 @@
 #include "chunkserver/replication/data_plane_server.h"
 #include "chunkserver/replication/downstream.h"
 #include "chunkserver/replication/link_registry.h"
+#include "chunkserver/replication/load_meter.h"
+#include "chunkserver/replication/pull_manager.h"
 #include "chunkserver/replication/serving_gate.h"
 #include "chunkserver/replication/sync_pool.h"
+#include "chunkserver/replication/watchdog.h"
 #include "chunkserver/store/block_store.h"
 
 namespace tercet {
@@ -25,7 +28,9 @@ struct DataPlaneContext {
         store(block_store),
         buffers(given.buffer_bytes),
         downstream(given, counters),
-        syncs(given.sync_threads, /*max_queued=*/1024) {}
+        syncs(given.sync_threads, /*max_queued=*/1024),
+        pulls(given, block_store, counters),
+        watchdog(given.working_interval, [this](int64_t now_nanos) { load.Tick(now_nanos); }) {}
 
   struct Identity {
     std::string cluster_id;
@@ -46,11 +51,15 @@ struct DataPlaneContext {
   ServingGate gate;
   Downstream downstream;
   SyncPool syncs;
+  PullManager pulls;
+  LoadMeter load;
 
   mutable std::mutex identity_mutex;
   Identity current_identity;  // guarded by identity_mutex
   /// Of current_identity, for a look at each request.
   std::atomic<uint32_t> current_server_id{0};
+
+  Watchdog watchdog;  // last: its thread uses the others
 };
 
 }  // namespace tercet

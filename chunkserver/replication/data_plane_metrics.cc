@@ -41,6 +41,17 @@ constexpr std::array kExported = {
              "Connections to other chunk servers that failed with operations in flight"},
     Exported{&DataPlaneCounters::refused_for_stall, "tercet_data_plane_refused_for_stall_total",
              "Writes refused because the next server stands still"},
+    Exported{&DataPlaneCounters::refused_while_down, "tercet_data_plane_refused_while_down_total",
+             "Requests refused because the next server was lost and did not answer again yet"},
+    Exported{&DataPlaneCounters::working_sent, "tercet_data_plane_working_sent_total",
+             "Signs of life sent while answers were owed"},
+    Exported{&DataPlaneCounters::seals, "tercet_data_plane_seals_total", "Replicas sealed"},
+    Exported{&DataPlaneCounters::pulls_done, "tercet_data_plane_pulls_total",
+             "Replicas copied from other servers, or made equal to theirs"},
+    Exported{&DataPlaneCounters::pulls_failed, "tercet_data_plane_failed_pulls_total",
+             "Pulls that failed or were given up"},
+    Exported{&DataPlaneCounters::pulled_bytes, "tercet_data_plane_pulled_bytes_total",
+             "Bytes copied from other servers"},
 };
 
 }  // namespace
@@ -61,6 +72,8 @@ void ExportDataPlaneCounters(const DataPlaneCounters& now, DataPlaneCounters* ex
   }
   GetGauge("tercet_data_plane_open_connections", "Connections open now")
       .Set(static_cast<double>(now.connections_open.load(std::memory_order_relaxed)));
+  GetGauge("tercet_data_plane_running_pulls", "Pulls that are running now")
+      .Set(static_cast<double>(now.pulls_running.load(std::memory_order_relaxed)));
 }
 
 }  // namespace tercet

@@ -1,10 +1,12 @@
 #include "chunkserver/replication/data_plane_server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "chunkserver/replication/data_plane_context.h"
 #include "chunkserver/replication/server_connection.h"
 #include "common/rpc/socket_listener.h"
+#include "tercet_thrift/registry_types.h"
 
 namespace tercet {
 
@@ -50,6 +52,26 @@ void DataPlaneServer::SetIdentity(const std::string& cluster_id, ServerId server
 
 void DataPlaneServer::Suspend() { impl_->context.gate.Close(); }
 
+void DataPlaneServer::SetLimits(const wire::BackgroundLimits& limits) {
+  impl_->context.pulls.SetRates(
+      static_cast<uint64_t>(std::max<int64_t>(limits.repair_bytes_per_second, 0)),
+      static_cast<uint64_t>(std::max<int64_t>(limits.move_bytes_per_second, 0)));
+}
+
+DataPlaneLoad DataPlaneServer::Load() const {
+  const LoadMeter& meter = impl_->context.load;
+  const DataPlaneCounters& counters = impl_->context.counters;
+  DataPlaneLoad load;
+  load.read_p99_us = meter.reads.P99Micros();
+  load.write_p99_us = meter.writes.P99Micros();
+  load.client_bytes_per_second = meter.bytes_per_second();
+  load.client_requests_per_second = meter.requests_per_second();
+  load.pulled_bytes = static_cast<int64_t>(counters.pulled_bytes.load(std::memory_order_relaxed));
+  load.pulls_running = static_cast<int32_t>(counters.pulls_running.load(std::memory_order_relaxed));
+  load.last_client_request_nanos = meter.last_request_nanos();
+  return load;
+}
+
 uint16_t DataPlaneServer::port() const { return impl_->listener->port(); }
 
 const DataPlaneCounters& DataPlaneServer::counters() const { return impl_->context.counters; }
@@ -60,8 +82,10 @@ void DataPlaneServer::Stop() {
   impl_->context.gate.Abandon();
   impl_->context.buffers.Close();
   impl_->context.downstream.Stop();
+  impl_->context.pulls.Stop();
   impl_->listener->Stop();
   impl_->context.syncs.Stop();
+  impl_->context.watchdog.Stop();
 }
 
 }  // namespace tercet

@@ -1,6 +1,6 @@
 // The data plane of a chunk server: accepts frame connections, serves reads, passes writes down the
-// chain, and carries out the active metaserver's commands (SEAL, PULL). chain.md tells the life of a
-// write and of a pull, what a crash leaves and why replicas stay alike.
+// chain, and carries out the active metaserver's commands (SEAL, PULL). chain.md tells the life of
+// a write and of a pull, what a crash leaves and why replicas stay alike.
 #pragma once
 
 #include <chrono>
@@ -23,6 +23,10 @@ class BackgroundLimits;
 /// The version of the frames' meaning; a HELLO with another one is refused.
 inline constexpr int32_t kDataPlaneProtocolVersion = 1;
 
+/// What HelloHeader.caller begins with when chunk servers talk to one another: their requests do
+/// not count as clients'.
+inline constexpr const char* kChunkServerCaller = "chunk server ";
+
 struct DataPlaneOptions {
   HostPort listen;             // port 0: any free one
   int max_connections = 4096;  // more are closed at once
@@ -33,8 +37,8 @@ struct DataPlaneOptions {
   std::chrono::milliseconds progress_deadline{2000};
   /// How often WORKING is sent while answers are owed.
   std::chrono::milliseconds working_interval{500};
-  /// Work on the own disks may take so long; then this server no longer says that it is working, and is
-  /// found by `progress_deadline`.
+  /// Work on the own disks may take so long; then this server no longer says that it is working,
+  /// and is found by `progress_deadline`.
   std::chrono::milliseconds disk_deadline{10'000};
   /// The time between attempts to reach a server whose link failed, as long as somebody wants to.
   std::chrono::milliseconds reconnect_interval{200};
@@ -81,8 +85,8 @@ class DataPlaneServer {
   /// number other than before, older connections end at their next request.
   void SetIdentity(const std::string& cluster_id, ServerId server_id);
   /// This server does not know any more which of its replicas are current: until SetIdentity new
-  /// connections are refused, and requests for data wait on those there are, or end them when it takes
-  /// longer than half the progress deadline. Commands of the active are carried out.
+  /// connections are refused, and requests for data wait on those there are, or end them when it
+  /// takes longer than half the progress deadline. Commands of the active are carried out.
   void Suspend();
 
   /// What pulls that prepare may use; takes effect at once, also for those that run. 0: no limit.

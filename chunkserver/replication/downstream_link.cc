@@ -3,9 +3,10 @@
 #include <utility>
 
 #include "chunkserver/replication/data_plane_server.h"
-#include "common/rpc/wire_status.h"
+#include "chunkserver/replication/working.h"
 #include "common/log/log.h"
 #include "common/rpc/frame.h"
+#include "common/rpc/wire_status.h"
 #include "tercet_thrift/data_plane_types.h"
 
 namespace tercet {
@@ -13,9 +14,6 @@ namespace tercet {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-
-/// No operation stays unanswered for more than so many deadlines, whatever else the peer answers.
-constexpr int kMaxDeadlines = 12;
 
 template <typename Header>
 Status DecodeOutcome(std::string_view bytes, Status* outcome, ServerId* failed_server) {
@@ -53,8 +51,7 @@ Status DownstreamLink::WaitForRoom() {
 }
 
 void DownstreamLink::Submit(std::shared_ptr<ChainOperation> operation, std::string_view header,
-                            std::shared_ptr<PayloadBuffer> payload, size_t payload_bytes,
-                            size_t servers_behind) {
+                            std::shared_ptr<PayloadBuffer> payload, size_t payload_bytes) {
   uint64_t request_id = 0;
   Status failure;
   const wire::FrameKind::type kind = operation->kind();
@@ -64,10 +61,7 @@ void DownstreamLink::Submit(std::shared_ptr<ChainOperation> operation, std::stri
     if (failure.ok()) {
       request_id = ++last_request_id_;
       last_use_ = SteadyClock::now();
-      const auto deadline = options_.progress_deadline +
-                            options_.hop_allowance * static_cast<int64_t>(servers_behind);
-      pending_.emplace_hint(pending_.end(), request_id,
-                            Pending{std::move(operation), last_use_, deadline});
+      pending_.emplace_hint(pending_.end(), request_id, Pending{std::move(operation), last_use_});
     }
   }
   if (!failure.ok()) return operation->FinishDownstream(failure, options_.peer_id);
@@ -82,6 +76,8 @@ void DownstreamLink::Run() {
   Status status = ConnectAndGreet();
   if (status.ok()) {
     counters_.links_opened.fetch_add(1, std::memory_order_relaxed);
+    greeted_.store(true, std::memory_order_release);
+    if (options_.on_change) options_.on_change();
     sender_.Attach(connection_.get());
     status = ReceiveAnswers();
   }
@@ -131,6 +127,10 @@ Status DownstreamLink::ReceiveAnswers() {
   std::string header;
   for (;;) {
     ASSIGN_OR_RETURN(const FramePrelude prelude, connection_->Receive(&header));
+    if (prelude.kind == wire::FrameKind::WORKING) {
+      RETURN_IF_ERROR(TakeWorking(prelude));
+      continue;
+    }
     Pending pending;
     {
       std::lock_guard lock(mutex_);
@@ -156,6 +156,13 @@ Status DownstreamLink::ReceiveAnswers() {
   }
 }
 
+Status DownstreamLink::TakeWorking(const FramePrelude& prelude) {
+  RETURN_IF_ERROR(CheckWorking(prelude));
+  std::lock_guard lock(mutex_);
+  last_answer_ = SteadyClock::now();
+  return Status::Ok();
+}
+
 Status DownstreamLink::DecodeAnswer(const FramePrelude& prelude, std::string_view header,
                                     Status* outcome, ServerId* failed_server) {
   switch (prelude.kind) {
@@ -177,14 +184,20 @@ void DownstreamLink::CheckDeadline() {
     if (pending_.empty()) return;
     const Pending& oldest = pending_.begin()->second;
     const auto now = SteadyClock::now();
-    const bool stalled = now - std::max(oldest.since, last_answer_) > oldest.deadline;
-    const bool forgotten = now - oldest.since > oldest.deadline * kMaxDeadlines;
+    const bool stalled = now - std::max(oldest.since, last_answer_) > options_.progress_deadline;
+    const bool forgotten = now - oldest.since > options_.answer_deadline;
     if (!stalled && !forgotten) return;
-    status = Status(StatusCode::kDeadlineExceeded,
-                    fmt::format("no answer for {} ms",
-                                oldest.deadline.count() * (stalled ? 1 : kMaxDeadlines)));
+    status = Status(
+        StatusCode::kDeadlineExceeded,
+        fmt::format("no {} for {} ms", stalled ? "sign of work" : "answer",
+                    (stalled ? options_.progress_deadline : options_.answer_deadline).count()));
   }
   Fail(status);
+}
+
+void DownstreamLink::RestartDeadline() {
+  std::lock_guard lock(mutex_);
+  last_answer_ = SteadyClock::now();
 }
 
 void DownstreamLink::Fail(const Status& status) {
@@ -194,6 +207,9 @@ void DownstreamLink::Fail(const Status& status) {
     std::lock_guard lock(mutex_);
     if (!failure_.ok()) return;
     failure_ = failure;
+    const bool relied_on = !pending_.empty() || !greeted();
+    let_down_.store(relied_on && status.code() != StatusCode::kCancelled,
+                    std::memory_order_release);
     failed_.store(true, std::memory_order_release);
     pending.swap(pending_);
     if (connection_ != nullptr) connection_->Shutdown();
@@ -207,6 +223,12 @@ void DownstreamLink::Fail(const Status& status) {
   for (auto& [id, entry] : pending) {
     entry.operation->FinishDownstream(failure, options_.peer_id);
   }
+  if (options_.on_change) options_.on_change();
+}
+
+Status DownstreamLink::failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
 }
 
 std::chrono::nanoseconds DownstreamLink::IdleTime() const {

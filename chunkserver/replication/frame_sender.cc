@@ -72,15 +72,29 @@ void FrameSender::Attach(FrameConnection* connection) {
   Drain();
 }
 
+bool FrameSender::QueueLocked(OutgoingFrame frame) {
+  if (!status_.ok()) return false;
+  if (queue_.empty()) last_progress_ = SteadyClock::now();
+  held_bytes_ += frame.held_bytes();
+  queue_.push_back(std::move(frame));
+  if (busy_ || connection_ == nullptr) return false;
+  busy_ = true;
+  return true;
+}
+
 void FrameSender::Send(OutgoingFrame frame) {
   {
     std::lock_guard lock(mutex_);
-    if (!status_.ok()) return;
-    if (queue_.empty()) last_progress_ = SteadyClock::now();
-    held_bytes_ += frame.held_bytes();
-    queue_.push_back(std::move(frame));
-    if (busy_ || connection_ == nullptr) return;
-    busy_ = true;
+    if (!QueueLocked(std::move(frame))) return;
+  }
+  Drain();
+}
+
+void FrameSender::SendIfIdle(OutgoingFrame frame) {
+  {
+    std::lock_guard lock(mutex_);
+    if (busy_ || !queue_.empty() || connection_ == nullptr) return;
+    if (!QueueLocked(std::move(frame))) return;
   }
   Drain();
 }

@@ -73,6 +73,8 @@ class FrameSender {
 
   /// Queues the frame, and sends if nobody else does. After a failure it does nothing.
   void Send(OutgoingFrame frame);
+  /// The same when nothing is queued or being sent; otherwise the frame is dropped.
+  void SendIfIdle(OutgoingFrame frame);
 
   /// Waits until less than `max_held_bytes` of memory are queued. When the peer has taken nothing
   /// for `stall_refusal` while the queue is full: kUnavailable at once. After a failure: its
@@ -98,6 +100,8 @@ class FrameSender {
   Status status() const;
 
  private:
+  /// Returns true when the caller is to Drain.
+  bool QueueLocked(OutgoingFrame frame);
   Status BeginExclusive();
   void EndExclusive(const Status& status);
   /// Sends from the queue until it is empty or the socket takes no more. The caller has made busy_

@@ -18,7 +18,7 @@ class OperationOwner {
  public:
   virtual ~OperationOwner() = default;
   /// Called once, by the thread that finished the last part. Must not wait.
-  virtual void OperationDone(const ChainOperation& operation) = 0;
+  virtual void OperationDone(ChainOperation& operation) = 0;
 };
 
 /// Has one or two parts, the local one and the one downstream, which end in any order and in any
@@ -26,9 +26,10 @@ class OperationOwner {
 class ChainOperation {
  public:
   ChainOperation(std::shared_ptr<OperationOwner> owner, wire::FrameKind::type kind,
-                 uint64_t request_id, ServerId self, int64_t arrived_nanos)
+                 uint64_t request_id, size_t payload_bytes, ServerId self, int64_t arrived_nanos)
       : kind_(kind),
         request_id_(request_id),
+        payload_bytes_(payload_bytes),
         self_(self),
         arrived_nanos_(arrived_nanos),
         owner_(std::move(owner)) {}
@@ -38,6 +39,7 @@ class ChainOperation {
 
   void FinishLocal(Status status) {
     local_ = std::move(status);
+    local_done_.store(true, std::memory_order_relaxed);
     FinishPart();
   }
   void FinishDownstream(Status status, ServerId failed) {
@@ -55,7 +57,15 @@ class ChainOperation {
 
   wire::FrameKind::type kind() const { return kind_; }
   uint64_t request_id() const { return request_id_; }
+  size_t payload_bytes() const { return payload_bytes_; }
   int64_t arrived_nanos() const { return arrived_nanos_; }
+  /// A hint for those who watch: the local part has ended, what is left to wait for is downstream.
+  bool local_done() const { return local_done_.load(std::memory_order_relaxed); }
+
+  /// The owner's list of operations that are not done, in the order in which they came. Guarded by
+  /// a mutex of the owner's.
+  ChainOperation* older = nullptr;
+  ChainOperation* newer = nullptr;
 
  private:
   void FinishPart() {
@@ -65,6 +75,7 @@ class ChainOperation {
   // Constant after construction.
   const wire::FrameKind::type kind_;
   const uint64_t request_id_;
+  const size_t payload_bytes_;
   const ServerId self_;
   const int64_t arrived_nanos_;  // monotonic
   const std::shared_ptr<OperationOwner> owner_;
@@ -74,6 +85,7 @@ class ChainOperation {
   Status downstream_;
   ServerId downstream_failed_;
   std::atomic<int> parts_left_{1};
+  std::atomic<bool> local_done_{false};
 };
 
 }  // namespace tercet

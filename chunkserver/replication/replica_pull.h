@@ -2,23 +2,29 @@
 //
 // Step by step, without I/O to the source, so that the driver over frames (pull_session.h) and the
 // simulator share it:
-//   1. Start     with the source's table: opens or makes the base, cuts off what is behind the source's
+//   1. Start     with the source's table: opens or makes the base, cuts off what is behind the
+//   source's
 //                end, finds the pages that differ
-//   2. NextRange until it has no more: what to read from the source; several may be under way at once
+//   2. NextRange until it has no more: what to read from the source; several may be under way at
+//   once
 //      Apply     the pages that came, in any order
 //   3. Finish    when all ranges were applied
 //
-// What a crash, or giving up, leaves behind each step: prepare: a replica of generation 0 with some more of
-// the source's pages, which a later pull starts from. Finish on a new target: the same. Finish on a sealed
-// member: a replica of that generation whose pages are each as before or as the source's; nobody is
-// told to read it, because a chain with it is journaled only after Finish answered OK.
+// What a crash, or giving up, leaves behind each step: prepare: a replica of generation 0 with some
+// more of the source's pages, which a later pull starts from. Finish on a new target: the same.
+// Finish on a sealed member: a replica of that generation whose pages are each as before or as the
+// source's; nobody is told to read it, because a chain with it is journaled only after Finish
+// answered OK.
 //
 // Invariants:
-//  - Every change names the generation that Start found (0, or the sealed one): once the replica was sealed
+//  - Every change names the generation that Start found (0, or the sealed one): once the replica
+//  was sealed
 //    higher the store refuses, and nothing more is changed.
-//  - Nothing is written whose checksum does not match; when finishing: the checksum in the table that
+//  - Nothing is written whose checksum does not match; when finishing: the checksum in the table
+//  that
 //    Start was given.
-//  - Finish answers OK only when the replica's length and table are the source's, and all of it is durable.
+//  - Finish answers OK only when the replica's length and table are the source's, and all of it is
+//  durable.
 #pragma once
 
 #include <cstdint>
@@ -59,12 +65,13 @@ class ReplicaPull {
   ReplicaPull(BlockStore& store, const ReplicaPullOptions& options)
       : store_(store), options_(options) {}
 
-  /// Errors as BlockStore::OpenPullBase: kConflict (the replica here is none to be changed), kNoSpace, …
+  /// Errors as BlockStore::OpenPullBase: kConflict (the replica here is none to be changed),
+  /// kNoSpace, …
   Status Start(const PageTable& source);
   /// Nothing: all has been asked for.
   std::optional<PullRange> NextRange();
-  /// `pages` as READ_RESPONSE has them: whole pages from `range.offset` on, cut where the source's replica
-  /// ends; `page_crcs`: theirs, as the source sent them.
+  /// `pages` as READ_RESPONSE has them: whole pages from `range.offset` on, cut where the source's
+  /// replica ends; `page_crcs`: theirs, as the source sent them.
   ///   kCorruption       a page does not match its checksum, or not the table; nothing was changed
   ///   kStaleGeneration  the replica here was sealed meanwhile: to be given up
   ///   kNoSpace, kIo     of the own disk

@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "common/rpc/wire_status.h"
 #include "common/env/clock.h"
 #include "common/log/log.h"
+#include "common/rpc/wire_status.h"
 
 namespace tercet {
 
@@ -16,18 +16,15 @@ constexpr size_t kMaxCallerBytes = 256;
 constexpr size_t kMaxLinkNameBytes = 256;
 constexpr int32_t kMaxReadBytes = 1 << 20;
 
-double SecondsSince(int64_t nanos) {
-  return static_cast<double>(RealClock().MonotonicNanos() - nanos) * 1e-9;
-}
-
 }  // namespace
 
 ServerConnection::ServerConnection(DataPlaneContext& context, int socket, const std::string& peer)
     : context_(context),
       caller_(peer),
       connection_(socket, peer),
-      sender_(context.options.progress_deadline) {
-  connection_.SetSendTimeout(context.options.progress_deadline);
+      // Whoever does not take answers harms nobody else, and may have a slow disk to write them to.
+      sender_(context.options.disk_deadline) {
+  connection_.SetSendTimeout(context.options.disk_deadline);
   connection_.SetReceiveTimeout(context.options.progress_deadline);
   context_.counters.connections_accepted.fetch_add(1, std::memory_order_relaxed);
   context_.counters.connections_open.fetch_add(1, std::memory_order_relaxed);
@@ -74,6 +71,7 @@ Status ServerConnection::Greet(bool* accepted) {
   }
   wire::HelloHeader hello;
   RETURN_IF_ERROR(DecodeFrameHeader(std::string_view(header), &hello));
+  from_client_ = !hello.caller.starts_with(kChunkServerCaller);
   if (!hello.caller.empty()) {
     caller_ =
         fmt::format("'{}' at {}", hello.caller.substr(0, kMaxCallerBytes), connection_.peer_name());
@@ -128,7 +126,10 @@ Status ServerConnection::ServeFrames() {
   bool accepted = false;
   RETURN_IF_ERROR(Greet(&accepted));
   if (!accepted) return Status(StatusCode::kCancelled, "refused");
+  context_.watchdog.Add(shared_from_this());
   const Status status = ServeRequests();
+  context_.watchdog.Remove(this);
+  CancelPulls();
   if (!link_name_.empty()) context_.links.Leave(link_name_, this);
   return status;
 }
@@ -136,14 +137,16 @@ Status ServerConnection::ServeFrames() {
 Status ServerConnection::ServeRequests() {
   std::string header;
   for (;;) {
+    busy_since_.store(0, std::memory_order_relaxed);
     RETURN_IF_ERROR(WaitForInput());
     ASSIGN_OR_RETURN(const FramePrelude prelude, connection_.Receive(&header));
     arrived_nanos_ = RealClock().MonotonicNanos();
+    busy_since_.store(arrived_nanos_, std::memory_order_relaxed);
     // A newer connection may have taken over: what is buffered must not be applied any more.
     if (closing_.load(std::memory_order_acquire)) {
       return Status(StatusCode::kCancelled, "closed by this server");
     }
-    RETURN_IF_ERROR(AwaitServing(prelude.kind));
+    RETURN_IF_ERROR(AwaitServing(static_cast<wire::FrameKind::type>(prelude.kind)));
     RETURN_IF_ERROR(Dispatch(prelude, header));
   }
 }
@@ -183,6 +186,14 @@ Status ServerConnection::Dispatch(const FramePrelude& prelude, std::string_view 
       return HandleTruncate(prelude, header);
     case wire::FrameKind::STAT:
       return HandleStat(prelude, header);
+    case wire::FrameKind::TABLE:
+      return HandleTable(prelude, header);
+    case wire::FrameKind::SEAL:
+      return HandleSeal(prelude, header);
+    case wire::FrameKind::PULL:
+      return HandlePull(prelude, header);
+    case wire::FrameKind::PING:
+      return HandlePing(prelude, header);
     default:
       return Status(StatusCode::kCorruption,
                     fmt::format("a frame of kind {} at this place", prelude.kind));
@@ -198,6 +209,9 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
     return RefuseRead(prelude, Status(StatusCode::kInvalidArgument,
                                       fmt::format("a read of {} bytes at {} is out of bounds",
                                                   request.length, request.offset)));
+  }
+  if (request.generation <= 0) {
+    return RefuseRead(prelude, NoSuchGeneration(request.block_id, request.generation));
   }
   if (request.verified) return ReadVerified(prelude, request);
   auto plan = context_.store.PrepareRead(BlockId(static_cast<uint64_t>(request.block_id)),
@@ -223,7 +237,7 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
                                  plan->length);
     }));
   }
-  context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
+  NoteRead(plan->length);
   return Status::Ok();
 }
 
@@ -247,8 +261,14 @@ Status ServerConnection::ReadVerified(const FramePrelude& prelude,
   RETURN_IF_ERROR(sender_.SendExclusively([&](FrameConnection& connection) {
     return connection.Send(answer, encoded, std::span(&payload, 1));
   }));
-  context_.latencies.read.Observe(SecondsSince(arrived_nanos_));
+  NoteRead(pages->data.size());
   return Status::Ok();
+}
+
+void ServerConnection::NoteRead(size_t bytes) {
+  const int64_t now = RealClock().MonotonicNanos();
+  context_.latencies.read.Observe(static_cast<double>(now - arrived_nanos_) * 1e-9);
+  if (from_client_) context_.load.NoteRead(now, now - arrived_nanos_, bytes);
 }
 
 Status ServerConnection::RefuseRead(const FramePrelude& prelude, const Status& status) {

@@ -101,7 +101,6 @@ class ChainFailureTest : public ChainTest {
   DataPlaneOptions Options() override {
     DataPlaneOptions options;
     options.progress_deadline = milliseconds(400);
-    options.hop_allowance = milliseconds(5000);
     return options;
   }
 };
