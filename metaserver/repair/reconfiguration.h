@@ -3,6 +3,16 @@
 // carries out the effects over connections and the journal; tests/sim carries them out in virtual
 // time.
 //
+// Invariants:
+//  - The root, whose content the new chain gets, was a member of the old chain, was sealed in this
+//  attempt,
+//    is not suspect unless that was accepted, and is not empty while any member is not.
+//  - A member of the new chain was sealed and has the root's checksums, or pulled from one that
+//  has, in
+//    this attempt. So it has every acknowledged write.
+//  - When another root is taken, who was equal to the one before is not any more.
+//  - Each (target, source) pair is tried once per root, each root once: an attempt ends.
+//
 // Life: Start, then one call of On… for each effect that was returned, in any order, until done().
 // Effects that are returned together may be carried out at the same time.
 #pragma once
@@ -10,6 +20,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -38,6 +49,9 @@ struct ReconfigurationGoal {
   int minimum = 1;
   /// No replica that is not suspect will come back: the best suspect one is taken.
   bool accept_suspect = false;
+  /// Something that was written to this reserved block was acknowledged: an empty replica is not
+  /// whole.
+  bool has_data = false;
 };
 
 /// A server's answer to SEAL.
@@ -58,6 +72,8 @@ struct BeginEffect {
   Generation from;
 };
 /// Send SEAL; answer: OnSealed. A failure to answer is an answer.
+/// One server may be asked twice: with `accept_suspect` once all have answered and it is the one
+/// that is kept.
 struct SealEffect {
   ServerId server;
   Generation generation;
@@ -80,8 +96,8 @@ struct CommitEffect {
   std::vector<ServerId> chain;
   /// Members of the old chain that are not in the new one.
   std::vector<ServerId> dropped;
-  /// Members of the new chain whose replica was found to have damage that no other replica could
-  /// mend.
+  /// Pages of members of the new chain that are known to be damaged, or were accepted as they are,
+  /// and that no other replica could mend.
   uint32_t lost_pages = 0;
 };
 using ReconfigurationEffect = std::variant<BeginEffect, SealEffect, PullEffect, CommitEffect>;
@@ -108,23 +124,73 @@ class Reconfiguration {
   const std::vector<ServerId>& chain() const { return chain_; }
   /// Who did not seal, or could not be made equal, and why: to be avoided by the next attempt.
   const std::map<ServerId, Status>& failed() const { return failed_; }
+  /// New members that were told to pull: of an attempt that was given up they may hold a replica
+  /// that no journal knows (EvaluateDiscardTargets).
+  const std::vector<ServerId>& targets() const { return targets_; }
+  /// It failed, and whoever answered with a replica has a suspect one: with `accept_suspect` it
+  /// could go on.
+  bool only_suspects() const { return done() && !outcome_->ok() && OnlySuspects(); }
+  /// It is known which generation the attempt has: members may be sealed with it.
+  bool begun() const { return begun_.sealing.value() != 0; }
 
  private:
-  enum class Phase { kNew, kBeginning, kSealing, kEqualizing, kCommitting, kDone };
+  enum class Phase { kNew, kBeginning, kSealing, kAccepting, kEqualizing, kCommitting, kDone };
+  /// What is known of a server that takes part.
+  struct Member {
+    bool was = false;      // in the old chain
+    bool wanted = false;   // to be in the new one
+    bool verify = false;   // its pages are to be compared with its checksums
+    bool sealing = false;  // asked and not answered
+    std::optional<SealAnswer> sealed;
+    bool out = false;      // failed: neither source nor member of the new chain
+    bool suspect = false;  // may lack acknowledged writes, and was not accepted as it is
+    bool damaged = false;  // has pages that do not match their checksums
+    bool equal = false;    // its checksums are those of the root
+    bool pulling = false;
+    bool pulled = false;           // it was told to pull: what it answered to SEAL is outdated
+    ServerId source;               // of its newest pull
+    bool gave = false;             // something was pulled from it
+    std::set<ServerId> blamed_by;  // who could not reach it
+    std::set<ServerId> tried;      // sources from which it pulled in vain, under this root
 
-  ReconfigurationEffects ChooseSource();
+    bool whole() const { return equal && !damaged && !out; }
+    bool has_replica() const { return sealed && !sealed->absent; }
+  };
+
+  ReconfigurationEffects SealAll();
+  ReconfigurationEffects TakeRoot();
+  void SetRoot(ServerId root);
   ReconfigurationEffects Equalize();
+  ReconfigurationEffects StartPulls();
   ReconfigurationEffects CommitOrFail();
   ReconfigurationEffects Finish(Status status);
+
+  std::optional<ServerId> BestRoot() const;
+  std::optional<ServerId> BestSuspect() const;
+  std::optional<ServerId> SourceFor(ServerId target) const;
+  /// Servers that a commit would name now. Without damaged ones where enough are whole.
+  std::vector<ServerId> PresentChain() const;
+  /// Leaves out who others could not reach, or who could reach no other. False: nobody.
+  bool ExcludeUnreachable();
+  bool AnyPulling() const;
+  bool OnlySuspects() const;
+  size_t Minimum() const;
+  /// How many members the new chain can have at most.
+  size_t Hopeful() const;
+  void Exclude(ServerId server, const Status& status);
+  Status TooFew(size_t got) const;
 
   const ReconfigurationGoal goal_;
   Phase phase_ = Phase::kNew;
   BegunReconfiguration begun_;
-  std::map<ServerId, std::optional<Result<SealAnswer>>> seals_;  // nothing: not answered yet
-  ServerId source_;
-  std::map<ServerId, bool> pulls_;  // pulling → answered
-  std::vector<ServerId> equal_;     // sealed and equal to the source, it included
+  std::vector<ServerId> order_;  // the old chain, then the new members
+  std::map<ServerId, Member> members_;
+  size_t seals_open_ = 0;
+  ServerId root_;  // whose content the new chain gets; 0: not chosen yet
+  std::set<ServerId> roots_tried_;
+  uint32_t accepted_damage_ = 0;
   std::vector<ServerId> chain_;
+  std::vector<ServerId> targets_;
   std::map<ServerId, Status> failed_;
   std::optional<Status> outcome_;
 };
