@@ -141,6 +141,8 @@ class BalancePlanner {
     kStuck,  // not even, but the last call of Next found no block that may be moved
   };
   State state(int64_t now_ms) const;
+  /// All replicas / all disks.
+  double mean() const { return Mean(); }
   /// To be moved until even, roughly.
   uint64_t left_bytes() const;
   int running() const { return running_; }

@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <memory>
 
 #include "common/rpc/wire_status.h"
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/reads.h"
 #include "metaserver/service/group_report.h"
 #include "metaserver/service/handlers.h"
+#include "metaserver/service/storage_admin.h"
 #include "metaserver/service/timed_call.h"
 
 namespace tercet {
@@ -18,9 +20,11 @@ int64_t CountOf(const Map& map, const typename Map::key_type& key) {
 
 MemberId IdFromWire(int32_t id) { return MemberId(static_cast<uint32_t>(id)); }
 
-class AdminHandler final : public wire::AdminServiceNull {
+class AdminHandler final : public wire::AdminServiceIf {
  public:
-  explicit AdminHandler(const AdminParts& parts) : parts_(parts) {}
+  explicit AdminHandler(const AdminParts& parts) : parts_(parts) {
+    if (parts_.state != nullptr) storage_ = std::make_unique<StorageAdmin>(*parts_.state);
+  }
 
   void GetStatus(wire::GetStatusResponse& response, const wire::GetStatusRequest&) override {
     static OperationMetrics metrics("GetStatus");
@@ -138,7 +142,85 @@ class AdminHandler final : public wire::AdminServiceNull {
     FillOwnInfo(status, &response.info);
   }
 
+  // ---- chunk servers, disks, repair, policies, trash: storage_admin.h ----
+
+  void SetServerState(wire::SetServerStateResponse& response,
+                      const wire::SetServerStateRequest& request) override {
+    Storage<&StorageAdmin::SetServerState>("SetServerState", request, &response);
+  }
+  void SetDiskState(wire::SetDiskStateResponse& response,
+                    const wire::SetDiskStateRequest& request) override {
+    Storage<&StorageAdmin::SetDiskState>("SetDiskState", request, &response);
+  }
+  void SetLimits(wire::SetLimitsResponse& response,
+                 const wire::SetLimitsRequest& request) override {
+    Storage<&StorageAdmin::SetLimits>("SetLimits", request, &response);
+  }
+  void GetRepairStatus(wire::GetRepairStatusResponse& response,
+                       const wire::GetRepairStatusRequest& request) override {
+    Storage<&StorageAdmin::GetRepairStatus>("GetRepairStatus", request, &response);
+  }
+  void PlanBalance(wire::PlanBalanceResponse& response,
+                   const wire::PlanBalanceRequest& request) override {
+    Storage<&StorageAdmin::PlanBalance>("PlanBalance", request, &response);
+  }
+  void StartBalance(wire::StartBalanceResponse& response,
+                    const wire::StartBalanceRequest& request) override {
+    Storage<&StorageAdmin::StartBalance>("StartBalance", request, &response);
+  }
+  void ControlBalance(wire::ControlBalanceResponse& response,
+                      const wire::ControlBalanceRequest& request) override {
+    Storage<&StorageAdmin::ControlBalance>("ControlBalance", request, &response);
+  }
+  void GetBalance(wire::GetBalanceResponse& response,
+                  const wire::GetBalanceRequest& request) override {
+    Storage<&StorageAdmin::GetBalance>("GetBalance", request, &response);
+  }
+  void GetExposure(wire::GetExposureResponse& response,
+                   const wire::GetExposureRequest& request) override {
+    Storage<&StorageAdmin::GetExposure>("GetExposure", request, &response);
+  }
+  void Fsck(wire::FsckResponse& response, const wire::FsckRequest& request) override {
+    Storage<&StorageAdmin::Fsck>("Fsck", request, &response);
+  }
+  void StartInventory(wire::StartInventoryResponse& response,
+                      const wire::StartInventoryRequest& request) override {
+    Storage<&StorageAdmin::StartInventory>("StartInventory", request, &response);
+  }
+  void GetInventory(wire::GetInventoryResponse& response,
+                    const wire::GetInventoryRequest& request) override {
+    Storage<&StorageAdmin::GetInventory>("GetInventory", request, &response);
+  }
+  void GetPolicy(wire::GetPolicyResponse& response,
+                 const wire::GetPolicyRequest& request) override {
+    Storage<&StorageAdmin::GetPolicy>("GetPolicy", request, &response);
+  }
+  void SetPolicy(wire::SetPolicyResponse& response,
+                 const wire::SetPolicyRequest& request) override {
+    Storage<&StorageAdmin::SetPolicy>("SetPolicy", request, &response);
+  }
+  void ListTrash(wire::ListTrashResponse& response,
+                 const wire::ListTrashRequest& request) override {
+    Storage<&StorageAdmin::ListTrash>("ListTrash", request, &response);
+  }
+  void RestoreTrash(wire::RestoreTrashResponse& response,
+                    const wire::RestoreTrashRequest& request) override {
+    Storage<&StorageAdmin::RestoreTrash>("RestoreTrash", request, &response);
+  }
+  void PurgeTrash(wire::PurgeTrashResponse& response,
+                  const wire::PurgeTrashRequest& request) override {
+    Storage<&StorageAdmin::PurgeTrash>("PurgeTrash", request, &response);
+  }
+
  private:
+  template <auto kMethod, typename Request, typename Response>
+  void Storage(const char* name, const Request& request, Response* response) {
+    static OperationMetrics metrics(name);
+    TimedCall timed(metrics, response->info);
+    if (storage_ == nullptr) return RefuseNotActive(parts_.member, &response->info);
+    ((*storage_).*kMethod)(request, response);
+  }
+
   /// Answers that do not need an active: of this member as it is.
   void FillOwnInfo(const Status& status, wire::ReplyInfo* info) {
     info->status = ToWire(status);
@@ -233,6 +315,11 @@ class AdminHandler final : public wire::AdminServiceNull {
       report.available_bytes = static_cast<int64_t>(disk.available_bytes);
       report.replica_count = static_cast<int64_t>(disk.replica_count);
       report.healthy = disk.healthy;
+      report.state = static_cast<int32_t>(server.ServiceOf(disk));
+      report.trash_bytes = static_cast<int64_t>(disk.trash_bytes);
+      report.quarantine_bytes = static_cast<int64_t>(disk.quarantine_bytes);
+      report.replica_bytes = static_cast<int64_t>(disk.replica_bytes);
+      report.scrubbed_since_ns = disk.scrubbed_since_ns;
       status.disks.push_back(std::move(report));
     }
     status.version = server.version;
@@ -240,6 +327,7 @@ class AdminHandler final : public wire::AdminServiceNull {
     status.missing_replicas =
         static_cast<int64_t>(parts_.state->registry.reports().Missing(server.id));
     status.pending_deletes = CountOf(figures.delete_tasks, server.id);
+    storage_->DescribeServer(server, status.replica_count, &status);
     return status;
   }
 
@@ -278,6 +366,7 @@ class AdminHandler final : public wire::AdminServiceNull {
   }
 
   const AdminParts parts_;
+  std::unique_ptr<StorageAdmin> storage_;  // with parts_.state
 };
 
 }  // namespace

@@ -1,0 +1,336 @@
+#include <algorithm>
+
+#include "common/base/hex.h"
+#include "common/log/log.h"
+#include "metaserver/namespace/tables.h"
+#include "metaserver/ops/replica_operations.h"
+#include "metaserver/placement/placement_rules.h"
+#include "metaserver/service/storage_admin.h"
+
+namespace tercet {
+namespace {
+
+std::string NameOf(const ServerState& server) {
+  return "chunk server " + std::to_string(server.id.value());
+}
+
+std::string_view StateName(ServiceState state) {
+  switch (state) {
+    case ServiceState::kInService:
+      return "in service";
+    case ServiceState::kDraining:
+      return "draining";
+    case ServiceState::kMaintenance:
+      return "in maintenance";
+    case ServiceState::kRemoved:
+      return "removed";
+  }
+  return "unknown";
+}
+
+std::string BytesText(uint64_t bytes) {
+  constexpr uint64_t kMiB = 1 << 20;
+  return bytes < 10 * 1024 * kMiB ? std::to_string(bytes / kMiB) + " MiB"
+                                  : std::to_string(bytes / (1024 * kMiB)) + " GiB";
+}
+
+/// "17 blocks", or "at least 17 blocks".
+std::string CountText(int64_t blocks, bool complete) {
+  return std::string(complete ? "" : "at least ") + std::to_string(blocks) +
+         (blocks == 1 ? " block" : " blocks");
+}
+
+std::string Join(const std::vector<std::string>& sentences) {
+  std::string out;
+  for (const std::string& sentence : sentences) out += (out.empty() ? "" : "; ") + sentence;
+  return out;
+}
+
+void AddFiles(ServerExamination found, wire::SetServerStateResponse* response) {
+  for (wire::FileName& file : found.files) {
+    if (response->files.size() == StorageAdmin::kMaxWarningFiles) break;
+    response->files.push_back(std::move(file));
+  }
+  response->blocks = std::max(response->blocks, found.affected_blocks);
+}
+
+std::string DiskName(const DiskState& disk) {
+  return disk.path.empty() ? HexOf(disk.uuid) : disk.path;
+}
+
+}  // namespace
+
+Result<ServerState> StorageAdmin::FindServer(int32_t id) const {
+  const auto server = parts_.servers.Find(ServerId(static_cast<uint32_t>(id)));
+  if (server && server->service != ServiceState::kRemoved) return *server;
+  if (server) {
+    return Status(StatusCode::kNotFound, NameOf(*server) + " was removed from the cluster");
+  }
+  std::string known;
+  int listed = 0;
+  for (const ServerState& other : parts_.servers.All()) {
+    if (other.service == ServiceState::kRemoved || ++listed > 50) continue;
+    known += (known.empty() ? "" : ", ") + std::to_string(other.id.value());
+  }
+  return Status(StatusCode::kNotFound,
+                "there is no chunk server " + std::to_string(id) +
+                    (known.empty() ? "; none has registered" : "; there are: " + known));
+}
+
+std::set<ServerId> StorageAdmin::DeadServers() const {
+  std::set<ServerId> dead;
+  for (const ServerState& server : parts_.servers.All()) {
+    if (!parts_.servers.IsAlive(server)) dead.insert(server.id);
+  }
+  return dead;
+}
+
+Status StorageAdmin::NoticeStates() {
+  RETURN_IF_ERROR(parts_.registry.RefreshKnown());
+  if (parts_.repair != nullptr) parts_.repair->NoticeStates();
+  return Status::Ok();
+}
+
+// ---- servers ----
+
+void StorageAdmin::SetServerState(const wire::SetServerStateRequest& request,
+                                  wire::SetServerStateResponse* response) {
+  Answer(response, [&](Epoch epoch) { return ChangeServer(epoch, request, response); });
+}
+
+Status StorageAdmin::ChangeServer(Epoch epoch, const wire::SetServerStateRequest& request,
+                                  wire::SetServerStateResponse* response) {
+  if (request.state < wire::ServiceState::IN_SERVICE ||
+      request.state > wire::ServiceState::REMOVED) {
+    return Status(StatusCode::kInvalidArgument, "there is no such state of a chunk server");
+  }
+  if (request.maintenance_s < 0 || request.maintenance_s > kMaxMaintenanceSeconds) {
+    return Status(StatusCode::kInvalidArgument,
+                  "maintenance lasts for 1 second to 10 years, or without end");
+  }
+  const auto wanted = static_cast<ServiceState>(request.state);
+  std::lock_guard lock(change_mutex_);
+  ASSIGN_OR_RETURN(const ServerState server, FindServer(request.server_id));
+  // What goes on already goes on; only maintenance may get another end.
+  if (server.service == wanted && wanted != ServiceState::kMaintenance) return Status::Ok();
+  ASSIGN_OR_RETURN(const bool objects, Objects(server, wanted, response));
+  if (objects && !request.force) {
+    return Status(StatusCode::kFailedPrecondition,
+                  NameOf(server) + " stays " + std::string(StateName(server.service)) + ": " +
+                      Join(response->warnings) + "; force it if that is to be");
+  }
+  const auto figures = parts_.census.Get();
+  const auto replicas = figures->replicas.find(server.id);
+  RETURN_IF_ERROR(
+      parts_.proposer.Propose(epoch, "set server state", [&](OperationContext& context) {
+        const int64_t until_ns = wanted == ServiceState::kMaintenance && request.maintenance_s > 0
+                                     ? context.now_ns + request.maintenance_s * 1'000'000'000
+                                     : 0;
+        return EvaluateSetServerState(
+            context, server.id, wanted, until_ns,
+            replicas == figures->replicas.end() ? 0 : static_cast<uint64_t>(replicas->second));
+      }));
+  LOG_INFO("chunk server changes by command server={} from={} to={} forced={}", server.id,
+           StateName(server.service), StateName(wanted), objects);
+  return NoticeStates();
+}
+
+Result<bool> StorageAdmin::Objects(const ServerState& server, ServiceState wanted,
+                                   wire::SetServerStateResponse* response) const {
+  switch (wanted) {
+    case ServiceState::kInService:
+      return false;
+    case ServiceState::kDraining:
+      return ObjectsToDrain(server, response);
+    case ServiceState::kMaintenance:
+      return ObjectsToMaintenance(server, response);
+    case ServiceState::kRemoved:
+      return ObjectsToRemoval(server, response);
+  }
+  return Status(StatusCode::kInvalidArgument, "there is no such state of a chunk server");
+}
+
+Result<bool> StorageAdmin::ObjectsToDrain(const ServerState& server,
+                                          wire::SetServerStateResponse* response) const {
+  const std::vector<ServerState> all = parts_.servers.All();
+  std::vector<const ServerState*> others;
+  uint64_t room = 0;
+  for (const ServerState& other : all) {
+    if (other.id == server.id || other.service != ServiceState::kInService) continue;
+    if (!parts_.servers.IsAlive(other)) continue;
+    others.push_back(&other);
+    room += UsableBytes(other, parts_.servers.options());
+  }
+  std::vector<const ServerState*> with_it = others;
+  with_it.push_back(&server);
+
+  const auto snapshot = parts_.proposer.TakeSnapshot();
+  ASSIGN_OR_RETURN(ServerExamination found,
+                   ExaminePolicies(
+                       *snapshot, server.id,
+                       [&](const InodeRecord& file, const PlacementRule& rule) {
+                         const PolicyCapacity after = CapacityFor(rule, others);
+                         const PolicyCapacity before = CapacityFor(rule, with_it);
+                         const size_t wanted = file.replicas;
+                         return after.servers >= wanted &&
+                                after.domains >= std::min(wanted, before.domains);
+                       },
+                       kMaxWarningFiles, kMaxExaminedRows));
+  std::vector<std::string>& warnings = response->warnings;
+  if (found.affected_blocks > 0) {
+    warnings.push_back(CountText(found.affected_blocks, found.complete) +
+                       " could not keep the replicas that their policies want: only " +
+                       std::to_string(others.size()) +
+                       " other chunk servers are alive and in service");
+  }
+  ASSIGN_OR_RETURN(const InodeRecord root, Tables(*snapshot).GetInode(kRootInode));
+  if (others.size() < root.min_replicas) {
+    warnings.push_back("new files need " + std::to_string(root.min_replicas) +
+                       " chunk servers in service, and " + std::to_string(others.size()) +
+                       " would be left");
+  }
+  if (room < server.replica_bytes()) {
+    warnings.push_back(BytesText(server.replica_bytes()) +
+                       " are stored on it, but the others have "
+                       "room for " +
+                       BytesText(room));
+  }
+  AddFiles(std::move(found), response);
+  return !warnings.empty();
+}
+
+Result<bool> StorageAdmin::ObjectsToMaintenance(const ServerState& server,
+                                                wire::SetServerStateResponse* response) const {
+  std::set<ServerId> away = DeadServers();
+  for (const ServerState& other : parts_.servers.All()) {
+    if (other.service == ServiceState::kMaintenance) away.insert(other.id);
+  }
+  const auto snapshot = parts_.proposer.TakeSnapshot();
+  ASSIGN_OR_RETURN(ServerExamination unreadable,
+                   ExamineLoss(
+                       *snapshot, server.id, away, [](const InodeRecord&) { return 1; },
+                       kMaxWarningFiles, kMaxExaminedRows));
+  if (unreadable.affected_blocks > 0) {
+    response->warnings.push_back(CountText(unreadable.affected_blocks, unreadable.complete) +
+                                 " could not be read while it is away");
+  }
+  ASSIGN_OR_RETURN(ServerExamination unwritable,
+                   ExamineLoss(
+                       *snapshot, server.id, away,
+                       [](const InodeRecord& file) { return static_cast<int>(file.min_replicas); },
+                       kMaxWarningFiles, kMaxExaminedRows));
+  if (unwritable.affected_blocks > unreadable.affected_blocks) {
+    response->warnings.push_back(CountText(unwritable.affected_blocks, unwritable.complete) +
+                                 " would have fewer replicas than their min_replicas");
+  }
+  AddFiles(std::move(unreadable), response);
+  AddFiles(std::move(unwritable), response);
+  return !response->warnings.empty();
+}
+
+Result<bool> StorageAdmin::ObjectsToRemoval(const ServerState& server,
+                                            wire::SetServerStateResponse* response) const {
+  const auto snapshot = parts_.proposer.TakeSnapshot();
+  ASSIGN_OR_RETURN(ServerExamination lost,
+                   ExamineLoss(
+                       *snapshot, server.id, DeadServers(), [](const InodeRecord&) { return 1; },
+                       kMaxWarningFiles, kMaxExaminedRows));
+  if (lost.blocks == 0 && lost.complete) return false;
+  response->warnings.push_back(
+      "it still holds replicas of " + CountText(lost.blocks, lost.complete) +
+      ": drain it first (tercet server drain " + std::to_string(server.id.value()) + ")");
+  if (lost.affected_blocks > 0) {
+    response->warnings.push_back(CountText(lost.affected_blocks, lost.complete) +
+                                 " of these have no other replica that is reachable: they would be "
+                                 "LOST");
+  }
+  AddFiles(std::move(lost), response);
+  return true;
+}
+
+// ---- disks ----
+
+void StorageAdmin::SetDiskState(const wire::SetDiskStateRequest& request,
+                                wire::SetDiskStateResponse* response) {
+  Answer(response, [&](Epoch epoch) { return ChangeDisk(epoch, request, response); });
+}
+
+Status StorageAdmin::ChangeDisk(Epoch epoch, const wire::SetDiskStateRequest& request,
+                                wire::SetDiskStateResponse* response) {
+  if (request.state < wire::DiskState::IN_SERVICE || request.state > wire::DiskState::EJECTED) {
+    return Status(StatusCode::kInvalidArgument, "there is no such state of a disk");
+  }
+  const auto wanted = static_cast<DiskCommandState>(request.state);
+  std::lock_guard lock(change_mutex_);
+  ASSIGN_OR_RETURN(const ServerState server, FindServer(request.server_id));
+  const DiskState* disk = nullptr;
+  std::string known;
+  for (const DiskState& candidate : server.disks) {
+    known += (known.empty() ? "" : ", ") + DiskName(candidate);
+    const bool named = request.disk_uuid.empty() ? candidate.path == request.path
+                                                 : candidate.uuid == request.disk_uuid;
+    if (named) disk = &candidate;
+  }
+  if (disk == nullptr) {
+    const std::string name =
+        request.disk_uuid.empty() ? "'" + request.path + "'" : HexOf(request.disk_uuid);
+    return Status(
+        StatusCode::kNotFound,
+        NameOf(server) + " has no disk " + name +
+            (known.empty() ? ": none is known while it was not heard of" : "; it has: " + known));
+  }
+  ASSIGN_OR_RETURN(const bool objects, ObjectsToDisk(server, *disk, wanted, &response->warnings));
+  if (objects && !request.force) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "disk " + DiskName(*disk) + " of " + NameOf(server) + " stays as it is: " +
+                      Join(response->warnings) + "; force it if that is to be");
+  }
+  RETURN_IF_ERROR(parts_.proposer.Propose(epoch, "set disk state", [&](OperationContext& context) {
+    return EvaluateSetDiskState(context, server.id, disk->uuid, static_cast<uint8_t>(wanted));
+  }));
+  LOG_INFO("disk changes by command server={} disk={} to={} forced={}", server.id, DiskName(*disk),
+           static_cast<int>(wanted), objects);
+  return NoticeStates();
+}
+
+Result<bool> StorageAdmin::ObjectsToDisk(const ServerState& server, const DiskState& disk,
+                                         DiskCommandState wanted,
+                                         std::vector<std::string>* warnings) const {
+  // Nothing is lost with a disk that is empty, or of which nothing can be read any more.
+  if (wanted == DiskCommandState::kInService || disk.replica_count == 0 || !disk.healthy ||
+      disk.state == DiskCommandState::kEjected) {
+    return false;
+  }
+  if (wanted == DiskCommandState::kDraining) {
+    uint64_t room = 0;
+    for (const DiskState& other : server.disks) {
+      if (other.uuid == disk.uuid || server.ServiceOf(other) != DiskCommandState::kInService) {
+        continue;
+      }
+      room += UsableBytes(other, parts_.servers.options());
+    }
+    if (room >= disk.replica_bytes) return false;
+    warnings->push_back(BytesText(disk.replica_bytes) +
+                        " are stored on it, but the server's other disks have room for " +
+                        BytesText(room) + ": drain the server instead");
+    return true;
+  }
+  // The journal does not know which of a server's replicas are on which of its disks: any may be.
+  const auto snapshot = parts_.proposer.TakeSnapshot();
+  ASSIGN_OR_RETURN(const ServerExamination lost,
+                   ExamineLoss(
+                       *snapshot, server.id, DeadServers(), [](const InodeRecord&) { return 1; },
+                       kMaxWarningFiles, kMaxExaminedRows));
+  if (lost.affected_blocks == 0 && lost.complete) return false;
+  warnings->push_back(
+      (lost.affected_blocks == 0
+           ? "there are too many replicas on the server to tell whether each has another one"
+           : CountText(lost.affected_blocks, lost.complete) +
+                 " of the server have no other replica that is reachable, and may be on this disk: "
+                 "they would be LOST") +
+      "; drain it instead");
+  for (const wire::FileName& file : lost.files) warnings->push_back("file " + file.path);
+  return true;
+}
+
+}  // namespace tercet
