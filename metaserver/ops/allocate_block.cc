@@ -52,37 +52,13 @@ void AddReserver(OperationContext& context, MutableTables& tables, InodeId inode
   tables.PutFileBlock(inode, index, block);
 }
 
-Result<FileBlockRecord> ReserveNewBlock(OperationContext& context, InodeId inode,
-                                        const InodeRecord& record,
-                                        const wire::AllocateBlockRequest& request) {
-  MutableTables tables(context.transaction);
+std::vector<ServerId> Excluded(const wire::AllocateBlockRequest& request) {
   std::vector<ServerId> exclude;
   exclude.reserve(request.exclude_servers.size());
   for (int32_t server : request.exclude_servers) {
     exclude.push_back(ServerId(static_cast<uint32_t>(server)));
   }
-  ASSIGN_OR_RETURN(const PlacementRule rule, tables.GetPlacementRule(record.rule_id));
-  PlacementRequest placement;
-  placement.wanted = record.replicas;
-  placement.minimum = record.min_replicas;
-  placement.bytes = record.block_size_bytes;
-  placement.exclude = exclude;
-  placement.rule = &rule;
-  FileBlockRecord block;
-  ASSIGN_OR_RETURN(block.chain, context.replica_chooser.Choose(placement));
-  if (block.chain.empty() || block.chain.size() > kMaxChainLength) {
-    return Status(StatusCode::kInternal,
-                  "the replica chooser gave a chain of " + std::to_string(block.chain.size()));
-  }
-  ASSIGN_OR_RETURN(uint64_t number, tables.TakeNextId(Counter::kNextBlock));
-  block.block = BlockId(number);
-  block.generation = Generation(1);
-  block.reserved = true;
-  block.reservers = {context.session};
-  const auto index = static_cast<uint64_t>(request.block_index);
-  tables.PutFileBlock(inode, index, block);
-  tables.PutBlockOwner(block.block, {inode, index});
-  return block;
+  return exclude;
 }
 
 Result<wire::AllocateBlockResponse> Respond(const Tables& tables, uint64_t index,
@@ -117,13 +93,14 @@ Result<wire::AllocateBlockResponse> EvaluateAllocateBlock(
       return Respond(tables, index, *existing);
     }
     int64_t committed_removed = 0;
-    RemoveBlock(tables, inode, record, index, *existing, &committed_removed);
+    RETURN_IF_ERROR(RemoveBlock(tables, inode, record, index, *existing, &committed_removed));
     RETURN_IF_ERROR(tables.AddToCounter(Counter::kBlockCount, -committed_removed));
     // Only a dead block can have been committed, and then block_count changed.
     if (committed_removed > 0) PutChangedInode(tables, inode, record);
     summary.Add("replaces", existing->block.value());
   }
-  ASSIGN_OR_RETURN(FileBlockRecord block, ReserveNewBlock(context, inode, record, request));
+  ASSIGN_OR_RETURN(FileBlockRecord block,
+                   ReserveBlock(context, inode, record, index, Excluded(request)));
   summary.Add("block", block.block.value());
   return Respond(tables, index, block);
 }

@@ -4,6 +4,7 @@
 
 #include "metaserver/ops/attributes.h"
 #include "metaserver/ops/reads.h"
+#include "metaserver/ops/repairs.h"
 
 namespace tercet {
 
@@ -17,17 +18,54 @@ Result<std::optional<TruncationRecord>> FindPendingTruncation(const Tables& tabl
   return tables.FindTruncation(inode);
 }
 
-void RemoveBlock(MutableTables& tables, InodeId inode, InodeRecord& record, uint64_t index,
-                 const FileBlockRecord& block, int64_t* committed_removed) {
+Status RemoveBlock(MutableTables& tables, InodeId inode, InodeRecord& record, uint64_t index,
+                   const FileBlockRecord& block, int64_t* committed_removed) {
+  ASSIGN_OR_RETURN(std::optional<RepairRecord> repair, tables.FindRepair(block.block));
   tables.DeleteFileBlock(inode, index);
   tables.DeleteBlockOwner(block.block);
+  // Never above what this state's own attempts may have sealed: after a restore from an older
+  // backup servers may hold higher ones, and what those are is not known here.
+  const DeleteTaskRecord task{.generation = HighestGeneration(block, repair), .hold = false};
   for (ServerId server : block.chain) {
     if (!block.reserved) tables.DeleteReplica(server, block.block);
-    tables.PutDeleteTask(server, block.block, {block.generation});
+    tables.PutDeleteTask(server, block.block, task);
   }
-  if (block.reserved) return;
+  for (ServerId server : block.stale) tables.PutDeleteTask(server, block.block, task);
+  if (repair) {
+    for (ServerId server : repair->targets) tables.PutDeleteTask(server, block.block, task);
+    tables.DeleteRepair(block.block);
+  }
+  if (block.reserved) return Status::Ok();
   if (record.block_count > 0) --record.block_count;
   ++*committed_removed;
+  return Status::Ok();
+}
+
+Result<FileBlockRecord> ReserveBlock(OperationContext& context, InodeId inode,
+                                     const InodeRecord& record, uint64_t index,
+                                     std::span<const ServerId> exclude) {
+  MutableTables tables(context.transaction);
+  ASSIGN_OR_RETURN(const PlacementRule rule, tables.GetPlacementRule(record.rule_id));
+  PlacementRequest placement;
+  placement.wanted = record.replicas;
+  placement.minimum = record.min_replicas;
+  placement.bytes = record.block_size_bytes;
+  placement.exclude = exclude;
+  placement.rule = &rule;
+  FileBlockRecord block;
+  ASSIGN_OR_RETURN(block.chain, context.replica_chooser.Choose(placement));
+  if (block.chain.empty() || block.chain.size() > kMaxChainLength) {
+    return Status(StatusCode::kInternal,
+                  "the replica chooser gave a chain of " + std::to_string(block.chain.size()));
+  }
+  ASSIGN_OR_RETURN(uint64_t number, tables.TakeNextId(Counter::kNextBlock));
+  block.block = BlockId(number);
+  block.generation = Generation(1);
+  block.reserved = true;
+  block.reservers = {context.session};
+  tables.PutFileBlock(inode, index, block);
+  tables.PutBlockOwner(block.block, {inode, index});
+  return block;
 }
 
 Result<BlockList> ListBlocks(const Tables& tables, InodeId inode, const InodeRecord& record,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "common/base/ids.h"
@@ -20,11 +21,19 @@ uint64_t BlockIndexEnd(uint64_t size_bytes, uint32_t block_size_bytes);
 Result<std::optional<TruncationRecord>> FindPendingTruncation(const Tables& tables, InodeId inode,
                                                               const InodeRecord& record);
 
-/// Takes a block out of the state: its rows go, delete tasks for the servers of its chain come in.
-/// Lowers `record`.block_count but does not write the inode, and counts committed blocks in
-/// *committed_removed: the caller takes them from Counter::kBlockCount once for all blocks.
-void RemoveBlock(MutableTables& tables, InodeId inode, InodeRecord& record, uint64_t index,
-                 const FileBlockRecord& block, int64_t* committed_removed);
+/// Takes a block out of the state: its rows go, delete tasks come in for every server that may hold
+/// a replica: those of its chain, stale ones, and targets of a reconfiguration under way, up to the
+/// highest generation that may be sealed anywhere. Lowers `record`.block_count but does not write
+/// the inode, and counts committed blocks in *committed_removed: the caller takes them from
+/// Counter::kBlockCount once for all blocks.
+Status RemoveBlock(MutableTables& tables, InodeId inode, InodeRecord& record, uint64_t index,
+                   const FileBlockRecord& block, int64_t* committed_removed);
+
+/// A new block at an index that has none, reserved for the context's session, on servers that the
+/// chooser gives. Its errors.
+Result<FileBlockRecord> ReserveBlock(OperationContext& context, InodeId inode,
+                                     const InodeRecord& record, uint64_t index,
+                                     std::span<const ServerId> exclude);
 
 struct BlockList {
   std::vector<wire::BlockInfo> blocks;

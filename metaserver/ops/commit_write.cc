@@ -6,6 +6,7 @@
 #include "metaserver/ops/blocks.h"
 #include "metaserver/ops/inodes.h"
 #include "metaserver/ops/mutations.h"
+#include "metaserver/ops/repairs.h"
 #include "metaserver/ops/summary.h"
 
 namespace tercet {
@@ -96,14 +97,22 @@ Status CheckRequest(const wire::CommitWriteRequest& request) {
   return Status::Ok();
 }
 
-// A reserved block becomes one that holds data and that its servers must have.
-void Commit(MutableTables& tables, CommitBlocks::Entry& entry) {
+// A reserved block becomes one that holds data and that its servers must have. When there were
+// fewer servers for it than wanted it has a repair row from now on: only then is that row looked
+// up.
+Status Commit(OperationContext& context, MutableTables& tables, const InodeRecord& record,
+              CommitBlocks::Entry& entry) {
   entry.block.reserved = false;
   entry.block.reservers.clear();
   entry.changed = true;
   for (ServerId server : entry.block.chain) {
     tables.PutReplica(server, entry.block.block, {entry.block.generation});
   }
+  if (entry.block.chain.size() == record.replicas) return Status::Ok();
+  ASSIGN_OR_RETURN(std::optional<RepairRecord> repair, tables.FindRepair(entry.block.block));
+  SettleRepair(tables, record, entry.block, repair, repair.value_or(RepairRecord()),
+               context.now_ns);
+  return Status::Ok();
 }
 
 }  // namespace
@@ -129,7 +138,7 @@ Result<wire::CommitWriteResponse> EvaluateCommitWrite(OperationContext& context,
       return Status(StatusCode::kInvalidArgument, "a written block lies behind the file's end");
     }
     if (entry->block.reserved) {
-      Commit(tables, *entry);
+      RETURN_IF_ERROR(Commit(context, tables, record, *entry));
       ++committed;
     }
     if (blocks.EndsBehindValid(*entry, end_offset)) ClearValidBytes(*entry);

@@ -11,7 +11,9 @@ Result<BatchResult> EvaluateFinishDeleteTasks(OperationContext& context, ServerI
   for (const wire::DeleteReplicaTask& task : tasks) {
     const BlockId block(static_cast<uint64_t>(task.block_id));
     ASSIGN_OR_RETURN(std::optional<DeleteTaskRecord> record, tables.FindDeleteTask(server, block));
-    if (!record || record->generation > Generation(static_cast<uint64_t>(task.generation))) {
+    // Held ones are not carried out: a confirmation is of an older task.
+    if (!record || record->hold ||
+        record->generation > Generation(static_cast<uint64_t>(task.generation))) {
       continue;
     }
     tables.DeleteDeleteTask(server, block);

@@ -1,9 +1,12 @@
 #include "metaserver/ops/inodes.h"
 
 #include "metaserver/ops/attributes.h"
+#include "metaserver/ops/mutations.h"
 
 namespace tercet {
 namespace {
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 std::string InodeText(InodeId inode) { return "inode " + std::to_string(inode.value()); }
 
@@ -63,6 +66,8 @@ InodeRecord MakeInode(const InodeRecord& parent, InodeType type, int32_t mode,
   record.block_size_bytes = parent.block_size_bytes;
   record.replicas = parent.replicas;
   record.min_replicas = parent.min_replicas;
+  record.rule_id = parent.rule_id;
+  record.trash_retention_s = parent.trash_retention_s;
   return record;
 }
 
@@ -72,10 +77,9 @@ Result<InodeId> InsertInode(OperationContext& context, InodeId parent_id, InodeR
   ASSIGN_OR_RETURN(uint64_t number, tables.TakeNextId(Counter::kNextInode));
   const InodeId inode(number);
   RETURN_IF_ERROR(tables.AddToCounter(Counter::kInodeCount, 1));
-  if (record.is_directory()) {
-    record.parent = parent_id;
-    ++parent.nlink;
-  }
+  record.parent = parent_id;
+  record.name_hint = name;
+  if (record.is_directory()) ++parent.nlink;
   tables.PutInode(inode, record);
   tables.PutDentry(parent_id, name, {inode, record.type});
   TouchDirectory(parent, context.now_ns);
@@ -83,17 +87,49 @@ Result<InodeId> InsertInode(OperationContext& context, InodeId parent_id, InodeR
   return inode;
 }
 
-Status DropName(OperationContext& context, InodeId inode, InodeRecord& record) {
+Status DropName(OperationContext& context, InodeId inode, InodeRecord& record, InodeId parent,
+                std::string_view name) {
   MutableTables tables(context.transaction);
   if (record.nlink == 0) {
     return Status(StatusCode::kCorruption, InodeText(inode) + " has a name but no link count");
   }
   record.nlink = record.is_directory() ? 0 : record.nlink - 1;
   record.ctime_ns = context.now_ns;
+  if (record.nlink == 0 || (record.parent == parent && record.name_hint == name)) {
+    record.name_hint.clear();
+    if (!record.is_directory()) record.parent = InodeId();
+  }
+  if (record.nlink == 0 && record.is_regular() && record.trash_retention_s > 0) {
+    record.trash_expires_ns = context.now_ns + record.trash_retention_s * kNanosPerSecond;
+    tables.PutTrash(
+        record.trash_expires_ns, inode,
+        {.directory = parent, .name = std::string(name), .deleted_at_ns = context.now_ns});
+    RETURN_IF_ERROR(tables.AddToCounter(Counter::kTrashCount, 1));
+  } else if (record.nlink == 0) {
+    RETURN_IF_ERROR(MakeOrphan(context, inode));
+  }
   PutChangedInode(tables, inode, record);
-  if (record.nlink > 0) return Status::Ok();
+  return Status::Ok();
+}
+
+Status MakeOrphan(OperationContext& context, InodeId inode) {
+  MutableTables tables(context.transaction);
   tables.PutOrphan(inode, {context.now_ns});
   return tables.AddToCounter(Counter::kOrphanCount, 1);
+}
+
+Result<bool> IsWithin(const Tables& tables, InodeId directory, InodeId ancestor) {
+  for (int depth = 0; depth < kMaxDirectoryDepth; ++depth) {
+    if (directory == ancestor) return true;
+    if (directory == kRootInode) return false;
+    ASSIGN_OR_RETURN(std::optional<InodeRecord> record, tables.FindInode(directory));
+    if (!record || !record->is_directory()) {
+      return Status(StatusCode::kCorruption, "the parents of a directory do not lead to the root");
+    }
+    directory = record->parent;
+  }
+  return Status(StatusCode::kNotSupported,
+                "the directory is too deep in the tree to be renamed into");
 }
 
 Result<bool> IsEmptyDirectory(const Tables& tables, InodeId directory) {

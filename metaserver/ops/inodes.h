@@ -35,9 +35,17 @@ InodeRecord MakeInode(const InodeRecord& parent, InodeType type, int32_t mode,
 Result<InodeId> InsertInode(OperationContext& context, InodeId parent_id, InodeRecord& parent,
                             std::string_view name, InodeRecord& record);
 
-/// Takes one name from an inode, for a directory its only one, and writes it. When none is left it
-/// becomes an orphan.
-Status DropName(OperationContext& context, InodeId inode, InodeRecord& record);
+/// Takes the name `name` in `parent` from an inode, for a directory its only one, and writes it.
+/// When none is left it goes to the trash (a regular file with a retention), or becomes an orphan.
+Status DropName(OperationContext& context, InodeId inode, InodeRecord& record, InodeId parent,
+                std::string_view name);
+
+/// Makes an orphan of an inode without a name, which is written by the caller.
+Status MakeOrphan(OperationContext& context, InodeId inode);
+
+/// Whether `directory` is `ancestor` or below it; of a removed one, whether it was. kNotSupported
+/// when it is too deep in the tree to tell.
+Result<bool> IsWithin(const Tables& tables, InodeId directory, InodeId ancestor);
 
 Result<bool> IsEmptyDirectory(const Tables& tables, InodeId directory);
 

@@ -67,8 +67,8 @@ Result<BatchResult> EvaluateFinishDeleteTasks(OperationContext& context, ServerI
 
 /// A known server_uuid keeps its id; address, version and incarnation are brought up to date
 /// (nothing is written when they are). Sets server_id and cluster_id of the response.
-/// kWrongCluster, kInvalidArgument. That no second live server has this identity is for the caller
-/// to check.
+/// kWrongCluster, kInvalidArgument; kFailedPrecondition when it was removed. That no second live
+/// server has this identity is for the caller to check.
 Result<wire::RegisterServerResponse> EvaluateRegisterServer(
     OperationContext& context, const wire::RegisterServerRequest& request);
 

@@ -26,6 +26,10 @@ Result<wire::LinkResponse> EvaluateLink(OperationContext& context,
                   "the file has " + std::to_string(record.nlink) + " names already");
   }
   ++record.nlink;
+  if (record.name_hint.empty()) {
+    record.parent = parent_id;
+    record.name_hint = request.new_name;
+  }
   record.ctime_ns = context.now_ns;
   PutChangedInode(tables, inode, record);
   tables.PutDentry(parent_id, request.new_name, {inode, record.type});

@@ -53,7 +53,7 @@ Result<BatchResult> EvaluateReclaimOrphan(OperationContext& context, InodeId ino
                                         }));
   int64_t committed_removed = 0;
   for (const auto& [index, block] : blocks) {
-    RemoveBlock(tables, inode, *record, index, block, &committed_removed);
+    RETURN_IF_ERROR(RemoveBlock(tables, inode, *record, index, block, &committed_removed));
   }
   RETURN_IF_ERROR(tables.AddToCounter(Counter::kBlockCount, -committed_removed));
   result.removed = static_cast<int>(blocks.size());

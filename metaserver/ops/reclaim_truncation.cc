@@ -34,7 +34,7 @@ Result<BatchResult> EvaluateReclaimTruncation(OperationContext& context, InodeId
                                         }));
   int64_t committed_removed = 0;
   for (const auto& [index, block] : dead) {
-    RemoveBlock(tables, inode, record, index, block, &committed_removed);
+    RETURN_IF_ERROR(RemoveBlock(tables, inode, record, index, block, &committed_removed));
   }
   RETURN_IF_ERROR(tables.AddToCounter(Counter::kBlockCount, -committed_removed));
   result.removed = static_cast<int>(dead.size());

@@ -2,6 +2,7 @@
 
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/internal_operations.h"
+#include "metaserver/ops/labels.h"
 #include "metaserver/ops/summary.h"
 
 namespace tercet {
@@ -16,6 +17,7 @@ Status CheckRequest(const wire::RegisterServerRequest& request, const std::strin
         "a server needs a uuid of 16 bytes, a host, a port from 1 to 65535, and a version "
         "within its bound");
   }
+  RETURN_IF_ERROR(CheckLabels(request.labels));
   if (!request.cluster_id.empty() && request.cluster_id != cluster_id) {
     return Status(
         StatusCode::kWrongCluster,
@@ -48,13 +50,21 @@ Result<wire::RegisterServerResponse> EvaluateRegisterServer(
   }
   response.server_id = static_cast<int32_t>(id->value());
 
-  ServerRecord record;
+  if (old && old->state == ServiceState::kRemoved) {
+    return Status(
+        StatusCode::kFailedPrecondition,
+        "chunk server " + std::to_string(id->value()) +
+            " was removed from the cluster: give the machine empty disks, and it joins as "
+            "a new one");
+  }
+  ServerRecord record = old.value_or(ServerRecord());
   record.uuid = request.server_uuid;
   record.host = request.host;
   record.port = static_cast<uint16_t>(request.port);
   record.incarnation = static_cast<uint64_t>(request.incarnation);
   record.registered_at_ns = old ? old->registered_at_ns : context.now_ns;
   record.version = request.version;
+  record.labels = request.labels;
   // The encodings tell whether anything changed; the time of the first registration stays.
   if (!old || old->Encode() != record.Encode()) tables.PutServer(*id, record);
   Summary(context, old ? "server registered again" : "server registered")

@@ -20,7 +20,7 @@ Result<wire::RemoveDirectoryResponse> EvaluateRemoveDirectory(
   if (!empty) return Status(StatusCode::kNotEmpty, "the directory has entries");
   ASSIGN_OR_RETURN(InodeRecord record, tables.GetInode(entry->inode));
   tables.DeleteDentry(parent_id, request.name);
-  RETURN_IF_ERROR(DropName(context, entry->inode, record));
+  RETURN_IF_ERROR(DropName(context, entry->inode, record, parent_id, request.name));
   --parent.nlink;
   TouchDirectory(parent, context.now_ns);
   PutChangedInode(tables, parent_id, parent);

@@ -3,6 +3,7 @@
 #include "metaserver/ops/inodes.h"
 #include "metaserver/ops/mutations.h"
 #include "metaserver/ops/names.h"
+#include "metaserver/ops/policies.h"
 #include "metaserver/ops/summary.h"
 
 namespace tercet {
@@ -16,21 +17,6 @@ struct RenameEnd {
 
   bool is_directory() const { return entry && entry->type == InodeType::kDirectory; }
 };
-
-// Whether `directory`, which is linked, is `ancestor` or below it.
-Result<bool> IsWithin(const Tables& tables, InodeId directory, InodeId ancestor) {
-  for (int depth = 0; depth < kMaxDirectoryDepth; ++depth) {
-    if (directory == ancestor) return true;
-    if (directory == kRootInode) return false;
-    ASSIGN_OR_RETURN(std::optional<InodeRecord> record, tables.FindInode(directory));
-    if (!record || !record->is_directory()) {
-      return Status(StatusCode::kCorruption, "the parents of a directory do not lead to the root");
-    }
-    directory = record->parent;
-  }
-  return Status(StatusCode::kNotSupported,
-                "the directory is too deep in the tree to be renamed into");
-}
 
 Status CheckSubtrees(const Tables& tables, const RenameEnd& from, const RenameEnd& to,
                      bool exchange) {
@@ -92,13 +78,15 @@ class Parents {
 
 // Enters what `source` names as `target`, with the new parent and ctime. The link counts of the
 // directories are kept right for it.
-Status MoveEntry(OperationContext& context, const DentryRecord& entry, const RenameEnd& target,
-                 InodeRecord& old_parent, InodeRecord& new_parent) {
+Status MoveEntry(OperationContext& context, const DentryRecord& entry, const RenameEnd& source,
+                 const RenameEnd& target, InodeRecord& old_parent, InodeRecord& new_parent) {
   MutableTables tables(context.transaction);
   ASSIGN_OR_RETURN(InodeRecord record, tables.GetInode(entry.inode));
   record.ctime_ns = context.now_ns;
+  record.parent = target.directory;
+  record.name_hint = target.name;
+  RETURN_IF_ERROR(CarryPolicyWalk(context, source.directory, entry.inode, record));
   if (record.is_directory()) {
-    record.parent = target.directory;
     --old_parent.nlink;
     ++new_parent.nlink;
   }
@@ -109,8 +97,8 @@ Status MoveEntry(OperationContext& context, const DentryRecord& entry, const Ren
 
 Status Exchange(OperationContext& context, const RenameEnd& from, const RenameEnd& to,
                 Parents& parents) {
-  RETURN_IF_ERROR(MoveEntry(context, *from.entry, to, parents.from(), parents.to()));
-  return MoveEntry(context, *to.entry, from, parents.to(), parents.from());
+  RETURN_IF_ERROR(MoveEntry(context, *from.entry, from, to, parents.from(), parents.to()));
+  return MoveEntry(context, *to.entry, to, from, parents.to(), parents.from());
 }
 
 Status Replace(OperationContext& context, const RenameEnd& from, const RenameEnd& to,
@@ -118,11 +106,11 @@ Status Replace(OperationContext& context, const RenameEnd& from, const RenameEnd
   MutableTables tables(context.transaction);
   if (to.entry) {
     ASSIGN_OR_RETURN(InodeRecord replaced, tables.GetInode(to.entry->inode));
-    RETURN_IF_ERROR(DropName(context, to.entry->inode, replaced));
+    RETURN_IF_ERROR(DropName(context, to.entry->inode, replaced, to.directory, to.name));
     if (to.is_directory()) --parents.to().nlink;
   }
   tables.DeleteDentry(from.directory, from.name);
-  return MoveEntry(context, *from.entry, to, parents.from(), parents.to());
+  return MoveEntry(context, *from.entry, from, to, parents.from(), parents.to());
 }
 
 Result<Parents> GetParents(const Tables& tables, InodeId from, InodeId to) {

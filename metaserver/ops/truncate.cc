@@ -45,7 +45,7 @@ Status CutBlocks(MutableTables& tables, InodeId inode, InodeRecord& record, uint
   if (too_many) return AddCut(tables, inode, record, first_index);
   int64_t committed_removed = 0;
   for (const auto& [index, block] : blocks) {
-    RemoveBlock(tables, inode, record, index, block, &committed_removed);
+    RETURN_IF_ERROR(RemoveBlock(tables, inode, record, index, block, &committed_removed));
   }
   return tables.AddToCounter(Counter::kBlockCount, -committed_removed);
 }

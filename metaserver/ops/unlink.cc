@@ -18,7 +18,7 @@ Result<wire::UnlinkResponse> EvaluateUnlink(OperationContext& context,
   }
   ASSIGN_OR_RETURN(InodeRecord record, tables.GetInode(entry->inode));
   tables.DeleteDentry(parent_id, request.name);
-  RETURN_IF_ERROR(DropName(context, entry->inode, record));
+  RETURN_IF_ERROR(DropName(context, entry->inode, record, parent_id, request.name));
   TouchDirectory(parent, context.now_ns);
   PutChangedInode(tables, parent_id, parent);
   Summary(context, "unlink")

@@ -1,0 +1,53 @@
+#include <algorithm>
+
+#include "metaserver/ops/repairs.h"
+#include "metaserver/ops/replica_operations.h"
+#include "metaserver/ops/summary.h"
+
+namespace tercet {
+namespace {
+
+bool IsReason(uint8_t reason) {
+  return reason >= static_cast<uint8_t>(BadReplica::kDamaged) &&
+         reason <= static_cast<uint8_t>(BadReplica::kSuspect);
+}
+
+// True when it was not noted before. Of a replica that is noted already only the news that it is
+// not there at all is kept: so reports that take turns do not make records for ever.
+bool Note(RepairRecord& repair, ServerId server, BadReplica reason) {
+  auto known = std::ranges::find(repair.bad, server, &RepairRecord::Bad::server);
+  if (known != repair.bad.end()) {
+    if (known->reason == reason || reason != BadReplica::kMissing) return false;
+    known->reason = reason;
+    return true;
+  }
+  // The chain is not longer, so there is always room.
+  if (repair.bad.size() == kMaxBadReplicas) return false;
+  repair.bad.push_back({server, reason});
+  return true;
+}
+
+}  // namespace
+
+Result<int> EvaluateNoteBadReplicas(OperationContext& context,
+                                    std::span<const BadReplicaNote> notes) {
+  MutableTables tables(context.transaction);
+  int noted = 0;
+  for (const BadReplicaNote& note : notes) {
+    if (!IsReason(note.reason)) continue;
+    ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, note.block));
+    if (!owned || owned->block.generation != note.generation ||
+        !ContainsServer(owned->block.chain, note.server)) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(std::optional<RepairRecord> before, tables.FindRepair(note.block));
+    RepairRecord repair = before.value_or(RepairRecord());
+    if (!Note(repair, note.server, static_cast<BadReplica>(note.reason))) continue;
+    SettleRepair(tables, owned->file, owned->block, before, std::move(repair), context.now_ns);
+    ++noted;
+  }
+  Summary(context, "bad replicas").Add("noted", static_cast<uint64_t>(noted));
+  return noted;
+}
+
+}  // namespace tercet
