@@ -9,12 +9,17 @@
 #include <thread>
 
 #include "chunkserver/replication/data_plane_server.h"
+#include "chunkserver/scrub/evacuator.h"
+#include "chunkserver/scrub/scrubber.h"
+#include "chunkserver/service/active_orders.h"
 #include "chunkserver/service/chunkserver_config.h"
 #include "chunkserver/service/deletion_worker.h"
 #include "chunkserver/service/digest_reporter.h"
 #include "chunkserver/service/registry_agent.h"
 #include "chunkserver/service/registry_link.h"
+#include "chunkserver/service/server_note.h"
 #include "chunkserver/service/service_metrics.h"
+#include "chunkserver/service/status_report.h"
 #include "chunkserver/store/block_store.h"
 #include "common/base/status.h"
 #include "common/env/clock.h"
@@ -48,9 +53,16 @@ class Chunkserver {
  private:
   Chunkserver(const ChunkserverConfig& config, Clock& clock);
   Status Open(Disk& disk, Random& random);
+  Status OpenDataPlane();
+  /// Begins to register, and to work in the background.
+  Status StartService(Disk& disk, Random& random);
+  /// The outcome of a registration that was refused for good.
+  Status RefusedFor(const Status& why) const;
+  bool ClientsActive() const;
   void End(const Status& why);
-  /// Checks the disks, empties the trash, updates the metrics.
+  /// Looks after the disks, empties the trash, updates the metrics.
   void KeepHouse();
+  void CheckDisks();
 
   // Constant after Start; destroyed from the last to the first.
   const ChunkserverConfig config_;
@@ -61,12 +73,18 @@ class Chunkserver {
   std::unique_ptr<RegistryLink> link_;
   std::unique_ptr<DeletionWorker> deletions_;
   std::unique_ptr<DigestReporter> reporter_;
+  std::unique_ptr<Scrubber> scrubber_;
+  std::unique_ptr<Evacuator> evacuator_;
+  std::unique_ptr<ServerNotes> notes_;
+  std::unique_ptr<StatusReport> report_;
+  std::unique_ptr<ActiveOrders> orders_;
   std::unique_ptr<RegistryAgent> agent_;
 
   std::mutex mutex_;
   std::condition_variable ended_changed_;
   std::optional<Status> ended_;  // guarded by mutex_; why the server has to end
 
+  size_t healthy_disks_ = 0;  // of the housekeeper
   std::thread housekeeper_;
 };
 

@@ -1,5 +1,7 @@
 #include "chunkserver/service/digest_reporter.h"
 
+#include <algorithm>
+
 #include "common/log/log.h"
 
 namespace tercet {
@@ -91,11 +93,24 @@ Status DigestReporter::ReportRange(const Sender& sender, int64_t range) {
   RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::ReportReplicas, request, &response));
   if (response.quarantine.empty()) return Status::Ok();
   RETURN_IF_ERROR(store_.ObserveEpoch(Epoch(static_cast<uint64_t>(response.info.epoch))));
-  for (int64_t id : response.quarantine) {
+  return QuarantineUnknown(static_cast<uint64_t>(range), replicas, response.quarantine);
+}
+
+Status DigestReporter::QuarantineUnknown(uint64_t range, const std::vector<ReplicaInfo>& reported,
+                                         const std::vector<int64_t>& unknown) {
+  // The verdict is about what was reported. What has another generation by now is part of a chain
+  // that is being made.
+  ASSIGN_OR_RETURN(const std::vector<ReplicaInfo> present, store_.ListReplicas(range));
+  for (int64_t id : unknown) {
     const BlockId block(static_cast<uint64_t>(id));
+    const auto is_it = [block](const ReplicaInfo& replica) { return replica.block == block; };
+    const auto then = std::find_if(reported.begin(), reported.end(), is_it);
+    const auto now = std::find_if(present.begin(), present.end(), is_it);
+    if (then == reported.end() || now == present.end() || *then != *now) continue;
     Status moved = store_.Quarantine(block);
     if (moved.ok()) {
-      LOG_WARN("quarantined a replica that the journal does not know block={}", block);
+      LOG_WARN("quarantined a replica that the journal does not know block={} generation={}", block,
+               now->generation);
     } else if (moved.code() != StatusCode::kNotFound) {
       LOG_WARN_LIMITED("a replica could not be quarantined block={}: {}", block, moved);
     }

@@ -35,6 +35,9 @@ class DigestReporter {
   void Run();
   Status Report(const Sender& sender);
   Status ReportRange(const Sender& sender, int64_t range);
+  /// Of the `reported` replicas of a range those that the journal does not know.
+  Status QuarantineUnknown(uint64_t range, const std::vector<ReplicaInfo>& reported,
+                           const std::vector<int64_t>& unknown);
   bool stopping() const;
 
   BlockStore& store_;

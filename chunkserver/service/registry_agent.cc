@@ -18,6 +18,8 @@ constexpr milliseconds kShortestHeartbeat{50};
 constexpr milliseconds kLongestHeartbeat{60'000};
 constexpr milliseconds kEndedWait{60'000};
 constexpr size_t kConfirmationsPerHeartbeat = 5000;
+constexpr size_t kBadReplicasPerHeartbeat = 1000;
+constexpr int32_t kTasksPerFetch = 10'000;
 
 /// How often each metaserver is asked while no active is known, by how long that has lasted.
 milliseconds HurryInterval(std::chrono::steady_clock::duration lasted) {
@@ -39,32 +41,19 @@ bool IsFatal(const Status& status) {
   }
 }
 
-std::vector<wire::DiskReport> ReportDisks(BlockStore& store) {
-  std::vector<wire::DiskReport> reports;
-  for (const StoreDiskStatus& disk : store.Disks()) {
-    wire::DiskReport report;
-    report.disk_uuid = disk.disk_uuid;
-    report.path = disk.path;
-    report.total_bytes = static_cast<int64_t>(disk.total_bytes);
-    report.available_bytes = static_cast<int64_t>(disk.available_bytes);
-    report.replica_count = static_cast<int64_t>(disk.replica_count);
-    report.healthy = disk.healthy;
-    reports.push_back(std::move(report));
-  }
-  return reports;
-}
-
 Epoch EpochOf(const wire::ReplyInfo& info) { return Epoch(static_cast<uint64_t>(info.epoch)); }
 
 }  // namespace
 
 RegistryAgent::RegistryAgent(RegistryAgentOptions options, BlockStore& store, RegistryLink& link,
-                             DeletionWorker& deletions, DigestReporter& reporter)
+                             DeletionWorker& deletions, const StatusReport& report,
+                             ActiveOrders& orders)
     : options_(std::move(options)),
       store_(store),
       link_(link),
       deletions_(deletions),
-      reporter_(reporter) {
+      report_(report),
+      orders_(orders) {
   const std::vector<HostPort> metaservers = link_.metaservers();
   std::lock_guard lock(mutex_);
   hurrying_since_ = Clock::now();
@@ -206,14 +195,15 @@ Status RegistryAgent::Register(size_t metaserver, RegistryPeer& peer) {
   request.incarnation = options_.incarnation;
   request.host = options_.advertised.host;
   request.port = options_.advertised.port;
-  request.disks = ReportDisks(store_);
+  request.disks = report_.Disks();
   request.version = kVersion;
+  request.labels = options_.labels;
   wire::RegisterServerResponse response;
   const Status exchanged =
       peer.Exchange(&RegistryPeer::Client::send_RegisterServer,
                     &RegistryPeer::Client::recv_RegisterServer, request, &response);
   RETURN_IF_ERROR(Judge(metaserver, exchanged, response.info));
-  RETURN_IF_ERROR(AcceptRegistration(response));
+  RETURN_IF_ERROR(AcceptRegistration(metaserver, peer, response));
   LOG_INFO("registered server={} cluster={} address={} metaserver={} epoch={}", response.server_id,
            HexOf(response.cluster_id), options_.advertised.ToString(), peer.address().ToString(),
            EpochOf(response.info));
@@ -222,11 +212,13 @@ Status RegistryAgent::Register(size_t metaserver, RegistryPeer& peer) {
   return Status::Ok();
 }
 
-Status RegistryAgent::AcceptRegistration(const wire::RegisterServerResponse& response) {
+Status RegistryAgent::AcceptRegistration(size_t metaserver, RegistryPeer& peer,
+                                         const wire::RegisterServerResponse& response) {
   if (response.server_id <= 0) {
     return Status(StatusCode::kUnavailable, "the metaserver gave no server id");
   }
-  RETURN_IF_ERROR(store_.SetClusterId(response.cluster_id));
+  ASSIGN_OR_RETURN(const uint64_t registration, orders_.BeginRegistration(response));
+  RETURN_IF_ERROR(FetchTasks(metaserver, peer, response.server_id));
   {
     std::lock_guard lock(mutex_);
     server_id_ = response.server_id;
@@ -235,16 +227,57 @@ Status RegistryAgent::AcceptRegistration(const wire::RegisterServerResponse& res
     heartbeat_interval_ = std::clamp(milliseconds(response.heartbeat_interval_ms),
                                      kShortestHeartbeat, kLongestHeartbeat);
   }
-  options_.on_registered(response.cluster_id, ServerId(static_cast<uint32_t>(response.server_id)));
-  reporter_.SetServer(response.server_id, options_.incarnation);
+  RETURN_IF_ERROR(orders_.Serve(registration, ServerId(static_cast<uint32_t>(response.server_id)),
+                                options_.incarnation));
   registered_.store(true, std::memory_order_relaxed);
   return Status::Ok();
+}
+
+Status RegistryAgent::FetchTasks(size_t metaserver, RegistryPeer& peer, int32_t server_id) {
+  wire::FetchDeleteTasksRequest request;
+  request.server_id = server_id;
+  request.incarnation = options_.incarnation;
+  request.max_tasks = kTasksPerFetch;
+  for (;;) {
+    wire::FetchDeleteTasksResponse response;
+    const Status exchanged =
+        peer.Exchange(&RegistryPeer::Client::send_FetchDeleteTasks,
+                      &RegistryPeer::Client::recv_FetchDeleteTasks, request, &response);
+    Status answer = Judge(metaserver, exchanged, response.info);
+    // No refusal of this call says that the server must not go on: it registers anew.
+    if (!answer.ok()) {
+      return Status(StatusCode::kUnavailable,
+                    "deletions could not be fetched: " + answer.message());
+    }
+    orders_.TakeTasks(EpochOf(response.info), response.tasks);
+    if (response.complete) return Status::Ok();
+    // Each page goes on behind the one before; else this would not end.
+    if (response.tasks.empty() || response.tasks.back().block_id <= request.after_block_id) {
+      return Status(StatusCode::kUnavailable, "the metaserver gives no next page of deletions");
+    }
+    request.after_block_id = response.tasks.back().block_id;
+  }
+}
+
+RegistryAgent::Confirmations RegistryAgent::Confirm(wire::HeartbeatRequest* request) const {
+  Confirmations told;
+  told.deleted = deletions_.Done(kConfirmationsPerHeartbeat);
+  for (const DeletionTask& task : told.deleted) {
+    wire::DeleteReplicaTask confirmed;
+    confirmed.block_id = static_cast<int64_t>(task.block.value());
+    confirmed.generation = static_cast<int64_t>(task.generation.value());
+    request->deleted.push_back(confirmed);
+  }
+  told.bad_replicas = report_.BadReplicas(kBadReplicasPerHeartbeat);
+  request->bad_replicas = told.bad_replicas;
+  return told;
 }
 
 Status RegistryAgent::Heartbeat(size_t metaserver, RegistryPeer& peer) {
   wire::HeartbeatRequest request;
   request.incarnation = options_.incarnation;
-  request.disks = ReportDisks(store_);
+  request.disks = report_.Disks();
+  request.load = report_.Load();
   const bool confirms = link_.active() == metaserver;
   uint64_t confirmation = 0;
   {
@@ -252,14 +285,8 @@ Status RegistryAgent::Heartbeat(size_t metaserver, RegistryPeer& peer) {
     request.server_id = server_id_;
     if (confirms) confirmation = ++confirmation_;
   }
-  std::vector<DeletionTask> done;
-  if (confirms) done = deletions_.Done(kConfirmationsPerHeartbeat);
-  for (const DeletionTask& task : done) {
-    wire::DeleteReplicaTask confirmed;
-    confirmed.block_id = static_cast<int64_t>(task.block.value());
-    confirmed.generation = static_cast<int64_t>(task.generation.value());
-    request.deleted.push_back(confirmed);
-  }
+  Confirmations told;
+  if (confirms) told = Confirm(&request);
   wire::HeartbeatResponse response;
   const Status exchanged = peer.Exchange(&RegistryPeer::Client::send_Heartbeat,
                                          &RegistryPeer::Client::recv_Heartbeat, request, &response);
@@ -267,26 +294,19 @@ Status RegistryAgent::Heartbeat(size_t metaserver, RegistryPeer& peer) {
   heartbeats_.fetch_add(1, std::memory_order_relaxed);
   if (response.register_again) {
     LOG_INFO("the metaserver asks for a new registration server={}", request.server_id);
+    orders_.StopServing();
     registered_.store(false, std::memory_order_relaxed);
     return Status::Ok();
   }
   {
     std::lock_guard lock(mutex_);
-    if (confirms && confirmation == confirmation_) deletions_.Forget(done.size());
+    if (confirms && confirmation == confirmation_) {
+      deletions_.Forget(told.deleted.size());
+      store_.AcknowledgeBadReplicas(told.bad_replicas.size());
+    }
   }
-  CarryOut(response);
+  orders_.CarryOut(response);
   return Status::Ok();
-}
-
-void RegistryAgent::CarryOut(const wire::HeartbeatResponse& response) {
-  std::vector<DeletionTask> tasks;
-  tasks.reserve(response.delete_replicas.size());
-  for (const wire::DeleteReplicaTask& task : response.delete_replicas) {
-    tasks.push_back({BlockId(static_cast<uint64_t>(task.block_id)),
-                     Generation(static_cast<uint64_t>(task.generation))});
-  }
-  deletions_.Submit(EpochOf(response.info), tasks);
-  if (response.want_digests) reporter_.Trigger();
 }
 
 }  // namespace tercet

@@ -2,13 +2,18 @@
 //
 // Each metaserver is talked to by a RegistryPeer, in a thread of its own:
 //  1. While this server is not registered, each is asked to register it; only the active does. A
-//     refusal that waiting cannot change (identity in use, another cluster, …) is fatal: the
-//     process has to end, because another server may own these disks.
-//  2. Then each gets heartbeats with disk reports: standbys too, so that the one that becomes
-//  active
-//     knows at once who is alive and with what room. The active's answers bring deletions and
-//     requests for digests; deletions that are done are confirmed to the active alone.
-//  3. "register again" from the active: back to 1 with the same incarnation.
+//     refusal that waiting cannot change (identity in use, server removed, another cluster, …) is
+//     fatal: the process has to end, because another server may own these disks.
+//  2. The active that registered it is asked for all of this server's delete tasks. Only then does
+//  the
+//     server count as registered, and serves data (active_orders.h). When that fails, again from 1.
+//  3. Then each gets heartbeats with reports: standbys too, so that the one that becomes active
+//  knows
+//     at once who is alive and with what room. The active's answers bring deletions, limits,
+//     commands to disks and requests for digests. Deletions that are done and bad replicas that
+//     were found are told to the active alone, again and again until it has answered.
+//  4. "register again" from the active: no data is served any more, and back to 1 with the same
+//     incarnation.
 //
 // While an active is known, the heartbeats go at the interval it asked for. When it closes its
 // connection, does not answer within RegistryPeer::kSlowAfter, or says that it is not active (any
@@ -25,16 +30,18 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "chunkserver/service/active_orders.h"
 #include "chunkserver/service/deletion_worker.h"
-#include "chunkserver/service/digest_reporter.h"
 #include "chunkserver/service/registry_link.h"
 #include "chunkserver/service/registry_peer.h"
+#include "chunkserver/service/status_report.h"
 #include "chunkserver/store/block_store.h"
 #include "common/base/ids.h"
 #include "common/rpc/host_port.h"
@@ -48,8 +55,8 @@ struct RegistryAgentOptions {
   /// An earlier run of this server at another address counts as alive until it was silent for a
   /// while: so long is "identity in use" not taken for the last word.
   std::chrono::milliseconds identity_patience{8000};
-  /// The cluster and this server's number in it, at each registration.
-  std::function<void(const std::string& cluster_id, ServerId server_id)> on_registered;
+  /// Where and what this server is, for placement.
+  std::map<std::string, std::string> labels;
   /// The server must not go on; called at most once, from one of the agent's threads.
   std::function<void(const Status& why)> on_fatal;
 };
@@ -61,7 +68,7 @@ class RegistryAgent {
 
   /// The references must outlive the agent.
   RegistryAgent(RegistryAgentOptions options, BlockStore& store, RegistryLink& link,
-                DeletionWorker& deletions, DigestReporter& reporter);
+                DeletionWorker& deletions, const StatusReport& report, ActiveOrders& orders);
   ~RegistryAgent();
 
   bool registered() const { return registered_.load(std::memory_order_relaxed); }
@@ -78,8 +85,16 @@ class RegistryAgent {
   /// OK when the answer counts: see above. Follows the active, or leaves it.
   Status Judge(size_t metaserver, const Status& exchanged, const wire::ReplyInfo& info);
   void NoteNotActive(size_t metaserver, const wire::ReplyInfo& info);
-  Status AcceptRegistration(const wire::RegisterServerResponse& response);
-  void CarryOut(const wire::HeartbeatResponse& response);
+  /// Steps 2 and 3 of active_orders.h.
+  Status FetchTasks(size_t metaserver, RegistryPeer& peer, int32_t server_id);
+  Status AcceptRegistration(size_t metaserver, RegistryPeer& peer,
+                            const wire::RegisterServerResponse& response);
+  /// What only the active is told: up to the limits of one heartbeat.
+  struct Confirmations {
+    std::vector<DeletionTask> deleted;
+    std::vector<wire::BadReplica> bad_replicas;
+  };
+  Confirmations Confirm(wire::HeartbeatRequest* request) const;
   /// Whether the refusal of a registration ends the server.
   bool IsLastWordLocked(const Status& refusal);
   Milliseconds NextWait(const Status& status);
@@ -93,7 +108,8 @@ class RegistryAgent {
   BlockStore& store_;
   RegistryLink& link_;
   DeletionWorker& deletions_;
-  DigestReporter& reporter_;
+  const StatusReport& report_;
+  ActiveOrders& orders_;
   std::atomic<bool> registered_{false};
   std::atomic<uint64_t> heartbeats_{0};
 
@@ -105,7 +121,7 @@ class RegistryAgent {
   std::optional<Clock::time_point> hurrying_since_;
   Milliseconds refusal_backoff_{0};
   bool outage_logged_ = false;
-  /// Grows with each heartbeat that confirms deletions: only the newest one's answer counts.
+  /// Grows with each heartbeat that has Confirmations: only the newest one's answer counts.
   uint64_t confirmation_ = 0;
   bool ended_ = false;                                // stopping, or after on_fatal
   std::vector<std::unique_ptr<RegistryPeer>> peers_;  // by the metaserver's number; only grows

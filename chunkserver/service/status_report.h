@@ -1,0 +1,30 @@
+// What this server tells the metadata group about itself.
+#pragma once
+
+#include <vector>
+
+#include "chunkserver/replication/data_plane_server.h"
+#include "chunkserver/scrub/scrubber.h"
+#include "chunkserver/store/block_store.h"
+#include "tercet_thrift/registry_types.h"
+
+namespace tercet {
+
+/// Thread-safe. The references must outlive it.
+class StatusReport {
+ public:
+  StatusReport(BlockStore& store, const DataPlaneServer& data_plane, const Scrubber& scrubber)
+      : store_(store), data_plane_(data_plane), scrubber_(scrubber) {}
+
+  std::vector<wire::DiskReport> Disks() const;
+  wire::ServerLoad Load() const;
+  /// What the store found and no active was told yet, at most `max`.
+  std::vector<wire::BadReplica> BadReplicas(size_t max) const;
+
+ private:
+  BlockStore& store_;
+  const DataPlaneServer& data_plane_;
+  const Scrubber& scrubber_;
+};
+
+}  // namespace tercet
