@@ -298,12 +298,6 @@ Status ServerConnection::HandleStat(const FramePrelude& prelude, std::string_vie
   return Status::Ok();
 }
 
-template <typename Header>
-void ServerConnection::Respond(wire::FrameKind::type kind, uint64_t request_id,
-                               const Header& header) {
-  sender_.Send(OutgoingFrame{EncodeFrameHead(kind, request_id, header, 0), nullptr, 0});
-}
-
 void ServerConnection::CountFailure(const Status& status) {
   if (status.code() == StatusCode::kStaleGeneration) {
     context_.counters.stale_generations.fetch_add(1, std::memory_order_relaxed);

@@ -126,7 +126,9 @@ class ServerConnection final : public ServedConnection,
   void NoteRead(size_t bytes);
   void CountFailure(const Status& status);
   template <typename Header>
-  void Respond(wire::FrameKind::type kind, uint64_t request_id, const Header& header);
+  void Respond(wire::FrameKind::type kind, uint64_t request_id, const Header& header) {
+    sender_.Send(OutgoingFrame{EncodeFrameHead(kind, request_id, header, 0), nullptr, 0});
+  }
   void RespondChain(wire::FrameKind::type request_kind, uint64_t request_id, const Status& status,
                     ServerId failed_server);
 

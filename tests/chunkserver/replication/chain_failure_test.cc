@@ -4,14 +4,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <set>
 #include <thread>
 
 #include "common/env/random.h"
 #include "common/env/sim_disk.h"
-#include "common/rpc/frame_listener.h"
+#include "tests/chunkserver/replication/fake_server.h"
 #include "tests/chunkserver/replication/test_chain.h"
 
 namespace tercet {
@@ -22,78 +20,6 @@ using std::chrono::milliseconds;
 
 constexpr BlockId kBlock{77};
 constexpr Generation kFirst{1};
-
-/// A server that is greeted like a real one and then does what the test says; id 9.
-class FakeServer {
- public:
-  enum class Behaviour {
-    kSwallow,      // takes all frames, answers none
-    kStandStill,   // takes nothing, as a stopped process
-    kCloseOnWrite  // closes at the first frame
-  };
-
-  explicit FakeServer(Behaviour behaviour) : behaviour_(behaviour) {
-    auto listener = FrameListener::Start(
-        {{"127.0.0.1", 0}}, [this](const std::shared_ptr<FrameConnection>& c) { Serve(*c); });
-    EXPECT_TRUE(listener.ok()) << listener.status().ToString();
-    listener_ = std::move(listener).value();
-  }
-  ~FakeServer() {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    listener_->Stop();
-  }
-
-  wire::ChainHop hop() const {
-    wire::ChainHop hop;
-    hop.server_id = 9;
-    hop.host = "127.0.0.1";
-    hop.port = listener_->port();
-    return hop;
-  }
-  size_t frames() {
-    std::lock_guard lock(mutex_);
-    return frames_;
-  }
-
- private:
-  void Serve(FrameConnection& connection) {
-    std::string header;
-    auto hello = connection.Receive(&header);
-    if (!hello.ok()) return;
-    wire::HelloResponseHeader response;
-    response.server_id = 9;
-    EncodeFrameHeader(response, &header);
-    FramePrelude prelude;
-    prelude.kind = wire::FrameKind::HELLO_RESPONSE;
-    prelude.request_id = hello->request_id;
-    if (!connection.Send(prelude, header, {}).ok()) return;
-    if (behaviour_ == Behaviour::kStandStill) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_; });
-      return;
-    }
-    for (;;) {
-      auto frame = connection.Receive(&header);
-      if (!frame.ok() || !connection.SkipPayload(frame->payload_bytes).ok()) return;
-      {
-        std::lock_guard lock(mutex_);
-        ++frames_;
-      }
-      if (behaviour_ == Behaviour::kCloseOnWrite) return;
-    }
-  }
-
-  const Behaviour behaviour_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stopping_ = false;  // guarded by mutex_
-  size_t frames_ = 0;      // guarded by mutex_
-  std::unique_ptr<FrameListener> listener_;
-};
 
 /// Failures are found soon.
 class ChainFailureTest : public ChainTest {

@@ -92,6 +92,18 @@ std::string TestServer::Contents(BlockId block, Generation generation) {
   return contents;
 }
 
+void TestServer::DamagePage(BlockId block, uint32_t page) {
+  auto stat = store_->Stat(block);
+  ASSERT_TRUE(stat.ok()) << stat.status().ToString();
+  auto file = disk_->Open(stat->file_path, OpenMode::kReadWrite);
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  const uint64_t at = kDataOffset + uint64_t{page} * kPageBytes;
+  char byte = 0;
+  ASSERT_TRUE((*file)->ReadAt(at, {&byte, 1}).ok());
+  byte = static_cast<char>(byte ^ 4);
+  ASSERT_TRUE((*file)->WriteAt(at, {&byte, 1}).ok());
+}
+
 void TestServer::RestartMachine() {
   ++boots_;
   Restart();
@@ -190,6 +202,14 @@ uint64_t RawClient::SendStat(BlockId block) {
   return Send(wire::FrameKind::STAT, header);
 }
 
+uint64_t RawClient::SendSeal(const wire::SealHeader& seal) {
+  return Send(wire::FrameKind::SEAL, seal);
+}
+
+uint64_t RawClient::SendPull(const wire::PullHeader& pull) {
+  return Send(wire::FrameKind::PULL, pull);
+}
+
 namespace {
 
 template <typename Header>
@@ -220,6 +240,28 @@ Status DecodeAnswer(std::string_view bytes, Answer* answer) {
       RETURN_IF_ERROR(DecodeFrameHeader(bytes, &answer->stat));
       answer->status = FromWire(answer->stat.status);
       return Status::Ok();
+    case wire::FrameKind::TABLE_RESPONSE: {
+      wire::TableResponseHeader header;
+      RETURN_IF_ERROR(DecodeFrameHeader(bytes, &header));
+      answer->status = FromWire(header.status);
+      answer->table_length = header.length;
+      return Status::Ok();
+    }
+    case wire::FrameKind::SEAL_RESPONSE:
+      RETURN_IF_ERROR(DecodeFrameHeader(bytes, &answer->seal));
+      answer->status = FromWire(answer->seal.status);
+      return Status::Ok();
+    case wire::FrameKind::PULL_RESPONSE:
+      RETURN_IF_ERROR(DecodeFrameHeader(bytes, &answer->pull));
+      answer->status = FromWire(answer->pull.status);
+      answer->failed_server = ServerId(static_cast<uint32_t>(answer->pull.failed_server_id));
+      return Status::Ok();
+    case wire::FrameKind::PING_RESPONSE: {
+      wire::PingResponseHeader header;
+      RETURN_IF_ERROR(DecodeFrameHeader(bytes, &header));
+      answer->status = FromWire(header.status);
+      return Status::Ok();
+    }
     default:
       return Status(StatusCode::kCorruption, "kind " + std::to_string(answer->kind));
   }
@@ -229,7 +271,10 @@ Status DecodeAnswer(std::string_view bytes, Answer* answer) {
 
 Result<Answer> RawClient::Receive() {
   std::string header;
-  ASSIGN_OR_RETURN(const FramePrelude prelude, connection_->Receive(&header));
+  FramePrelude prelude;
+  do {
+    ASSIGN_OR_RETURN(prelude, connection_->Receive(&header));
+  } while (prelude.kind == wire::FrameKind::WORKING);
   Answer answer;
   answer.kind = prelude.kind;
   answer.request_id = prelude.request_id;
@@ -237,6 +282,17 @@ Result<Answer> RawClient::Receive() {
   answer.payload.resize(prelude.payload_bytes);
   RETURN_IF_ERROR(connection_->ReceivePayload(answer.payload.data(), answer.payload.size()));
   return answer;
+}
+
+void RawClient::AwaitWorking(size_t count) {
+  std::string header;
+  for (size_t i = 0; i < count; ++i) {
+    auto prelude = connection_->Receive(&header);
+    ASSERT_TRUE(prelude.ok()) << prelude.status().ToString();
+    ASSERT_EQ(prelude->kind, wire::FrameKind::WORKING);
+    EXPECT_EQ(prelude->request_id, 0u);
+    EXPECT_EQ(prelude->header_bytes + prelude->payload_bytes, 0u);
+  }
 }
 
 Answer RawClient::MustReceive(uint64_t request_id) {
@@ -265,6 +321,39 @@ Answer RawClient::Truncate(BlockId block, Generation generation, uint32_t length
 }
 
 Answer RawClient::Stat(BlockId block) { return MustReceive(SendStat(block)); }
+
+Answer RawClient::Table(BlockId block, Generation generation) {
+  wire::TableHeader header;
+  header.block_id = static_cast<int64_t>(block.value());
+  header.generation = static_cast<int64_t>(generation.value());
+  return MustReceive(Send(wire::FrameKind::TABLE, header));
+}
+
+Answer RawClient::Seal(const wire::SealHeader& seal) { return MustReceive(SendSeal(seal)); }
+
+Answer RawClient::Pull(const wire::PullHeader& pull) { return MustReceive(SendPull(pull)); }
+
+Answer RawClient::Ping() { return MustReceive(Send(wire::FrameKind::PING, wire::PingHeader())); }
+
+wire::SealHeader SealOf(BlockId block, Generation generation) {
+  wire::SealHeader seal;
+  seal.epoch = 1;
+  seal.block_id = static_cast<int64_t>(block.value());
+  seal.generation = static_cast<int64_t>(generation.value());
+  return seal;
+}
+
+wire::PullHeader PullOf(BlockId block, const wire::ChainHop& source, Generation source_generation,
+                        Generation finish) {
+  wire::PullHeader pull;
+  pull.epoch = 1;
+  pull.block_id = static_cast<int64_t>(block.value());
+  pull.source = source;
+  pull.source_generation = static_cast<int64_t>(source_generation.value());
+  pull.generation = static_cast<int64_t>(finish.value());
+  pull.pull_class = wire::PullClass::URGENT;
+  return pull;
+}
 
 bool Eventually(const std::function<bool()>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;

@@ -36,6 +36,8 @@ std::string Pattern(uint64_t seed, size_t size);
 class TestServer {
  public:
   TestServer(ServerId id, DataPlaneOptions options, Disk* disk = nullptr);
+  /// Flips a bit of the replica's page on disk.
+  void DamagePage(BlockId block, uint32_t page);
   ~TestServer();
 
   ServerId id() const { return id_; }
@@ -75,6 +77,9 @@ struct Answer {
   std::string page_crcs = {};
   std::string payload = {};
   wire::StatResponseHeader stat = {};
+  wire::SealResponseHeader seal = {};
+  wire::PullResponseHeader pull = {};
+  int32_t table_length = 0;
 };
 
 struct WriteSpec {
@@ -106,7 +111,12 @@ class RawClient {
   uint64_t SendTruncate(BlockId block, Generation generation, uint32_t length,
                         const std::vector<wire::ChainHop>& downstream);
   uint64_t SendStat(BlockId block);
+  uint64_t SendSeal(const wire::SealHeader& seal);
+  uint64_t SendPull(const wire::PullHeader& pull);
+  /// The next frame but WORKING.
   Result<Answer> Receive();
+  /// Waits for so many WORKING frames more; an answer that comes before fails the test.
+  void AwaitWorking(size_t count);
 
   // Send and receive; an answer that does not come fails the test.
   Answer Write(const WriteSpec& spec);
@@ -116,6 +126,10 @@ class RawClient {
   Answer Truncate(BlockId block, Generation generation, uint32_t length,
                   const std::vector<wire::ChainHop>& downstream);
   Answer Stat(BlockId block);
+  Answer Table(BlockId block, Generation generation);
+  Answer Seal(const wire::SealHeader& seal);
+  Answer Pull(const wire::PullHeader& pull);
+  Answer Ping();
 
   FrameConnection& connection() { return *connection_; }
 
@@ -127,6 +141,12 @@ class RawClient {
   std::unique_ptr<FrameConnection> connection_;
   uint64_t last_id_ = 0;
 };
+
+/// With epoch 1.
+wire::SealHeader SealOf(BlockId block, Generation generation);
+/// With epoch 1, of class URGENT; `finish` 0: prepare.
+wire::PullHeader PullOf(BlockId block, const wire::ChainHop& source, Generation source_generation,
+                        Generation finish);
 
 /// Waits until `condition` holds; false when it does not within kPatience.
 bool Eventually(const std::function<bool()>& condition);
