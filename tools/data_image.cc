@@ -9,6 +9,7 @@
 
 #include "common/env/posix_disk.h"
 #include "tools/dev_cluster.h"
+#include "tools/process.h"
 #include "tools/run_program.h"
 
 namespace tercet {
@@ -18,6 +19,7 @@ namespace {
 // journal first.
 constexpr unsigned long kShutdown = _IOR('X', 125, uint32_t);
 constexpr uint32_t kWithoutFlushingTheLog = 2;
+constexpr std::chrono::seconds kFreeWithin{20};
 
 }  // namespace
 
@@ -48,6 +50,18 @@ Status MountDataImage(const std::string& image, const std::string& folder, uint6
 Status UnmountDataImage(const std::string& folder) {
   if (!IsMounted(folder)) return Status::Ok();
   return RunProgram({"umount", folder}).status();
+}
+
+Status AwaitImageFree(const std::string& image) {
+  Status asked;
+  const bool free = WaitFor(kFreeWithin, [&] {
+    auto devices = RunProgram({"losetup", "-j", image});
+    asked = devices.status();
+    return !devices.ok() || devices->empty();
+  });
+  if (!asked.ok()) return asked;
+  return free ? Status::Ok()
+              : Status(StatusCode::kDeadlineExceeded, image + " is in use by a loop device");
 }
 
 Status CutPower(const std::string& folder) {

@@ -16,6 +16,9 @@ Status MountDataImage(const std::string& image, const std::string& folder, uint6
 /// OK also when nothing is mounted there.
 Status UnmountDataImage(const std::string& folder);
 
+/// Waits until no loop device holds the image: a mount can outlive its unmounting for a moment.
+Status AwaitImageFree(const std::string& image);
+
 /// As if power failed: nothing in the page cache or in the file system's open transaction reaches
 /// the image any more, and each access ends in EIO, until it was unmounted and mounted again (which
 /// replays the file system's journal). kNotSupported when the folder is no file system of its own

@@ -29,6 +29,7 @@ constexpr milliseconds kStatusTimeout{2000};
 constexpr milliseconds kReadyInterval{50};
 /// Sparse: takes only what is used.
 constexpr uint64_t kDataImageBytes = uint64_t{4} << 30;
+constexpr size_t kMaxUuidBytes = 4096;
 
 /// /proc/self/mountinfo writes blanks and the like as \040.
 std::string Unescaped(const std::string& text) {
@@ -138,6 +139,7 @@ Status DevCluster::Up(const DevShape& shape, const Progress& progress) {
   if (Status status = Load(); !status.ok() && status.code() != StatusCode::kNotFound) return status;
   RETURN_IF_ERROR(AddNodes(shape));
   RETURN_IF_ERROR(StartGroup(progress));
+  RETURN_IF_ERROR(RestartChangedChunkservers(progress));
   RETURN_IF_ERROR(StartRole(DevRole::kChunkserver, progress));
   return StartRole(DevRole::kMount, progress);
 }
@@ -183,10 +185,13 @@ Status DevCluster::PrepareFolder(const DevNode& node) {
     if (IsMounted(node.mount_point)) RETURN_IF_ERROR(Unmount(node).status());
     return RealDisk().MakeDirectories(node.mount_point);
   }
-  if (node.data_image) {
-    RETURN_IF_ERROR(MountDataImage(folder + "/data.img", folder + "/data", kDataImageBytes));
+  for (const Image& image : ImagesOf(node)) {
+    RETURN_IF_ERROR(MountDataImage(image.file, image.folder, image.size_bytes));
   }
-  RETURN_IF_ERROR(RealDisk().MakeDirectories(folder + (node.IsMember() ? "/data" : "/disk1")));
+  if (node.IsMember()) RETURN_IF_ERROR(RealDisk().MakeDirectories(folder + "/data"));
+  for (const std::string& disk : DiskFolders(node)) {
+    RETURN_IF_ERROR(RealDisk().MakeDirectories(disk));
+  }
   return WriteFileAtomically(RealDisk(), folder + "/" + node.name + ".toml", ConfigFor(node));
 }
 
@@ -275,16 +280,42 @@ Status DevCluster::StartAll(const std::vector<std::string>& names, const Progres
 Status DevCluster::CutPowerOf(const std::string& name) {
   const DevNode* node = Find(name);
   if (node == nullptr) return Status(StatusCode::kNotFound, "there is no node " + name);
-  if (!node->data_image) {
+  if (!node->HasImages()) {
     return Status(StatusCode::kNotSupported, name + "'s data folder is no image of its own");
   }
   if (StateOfNode(*node) != ProcessState::kGone) {
     return Status(StatusCode::kFailedPrecondition, name + " is running");
   }
-  const std::string folder = Folder(*node);
-  RETURN_IF_ERROR(CutPower(folder + "/data"));
-  RETURN_IF_ERROR(UnmountDataImage(folder + "/data"));
-  return MountDataImage(folder + "/data.img", folder + "/data", kDataImageBytes);
+  for (const Image& image : ImagesOf(*node)) {
+    RETURN_IF_ERROR(CutPower(image.folder));
+    RETURN_IF_ERROR(UnmountDataImage(image.folder));
+    // Mounted while the old mount is not quite gone it would be the one that was shut down.
+    RETURN_IF_ERROR(AwaitImageFree(image.file));
+    RETURN_IF_ERROR(MountDataImage(image.file, image.folder, image.size_bytes));
+  }
+  if (node->role != DevRole::kChunkserver) return Status::Ok();
+  ASSIGN_OR_RETURN(const std::string boot_id,
+                   ReadWholeFile(RealDisk(), "/proc/sys/kernel/random/uuid", kMaxUuidBytes));
+  return WriteFileAtomically(RealDisk(), Folder(*node) + "/boot_id", boot_id);
+}
+
+std::vector<DevCluster::Image> DevCluster::ImagesOf(const DevNode& node) const {
+  const std::string folder = Folder(node);
+  std::vector<Image> images;
+  if (node.data_image) {
+    images.push_back({folder + "/data.img", folder + "/data", kDataImageBytes});
+  }
+  if (node.disk_image_mb > 0) {
+    for (const std::string& disk : DiskFolders(node)) {
+      images.push_back({disk + ".img", disk, static_cast<uint64_t>(node.disk_image_mb) << 20});
+    }
+  }
+  return images;
+}
+
+Status DevCluster::UnmountImages(const DevNode& node) const {
+  for (const Image& image : ImagesOf(node)) RETURN_IF_ERROR(UnmountDataImage(image.folder));
+  return Status::Ok();
 }
 
 Status DevCluster::Signal(const std::string& name, int signal) {
@@ -308,7 +339,7 @@ Status DevCluster::Down(const Progress& progress) {
   RETURN_IF_ERROR(StopRole(DevRole::kMetaserver, progress));
   RETURN_IF_ERROR(StopRole(DevRole::kWitness, progress));
   for (const DevNode& node : nodes_) {
-    if (node.data_image) RETURN_IF_ERROR(UnmountDataImage(Folder(node) + "/data"));
+    RETURN_IF_ERROR(UnmountImages(node));
   }
   return Status::Ok();
 }
@@ -379,7 +410,7 @@ Status DevCluster::Purge() {
     if (node.role == DevRole::kMount && IsMounted(node.mount_point)) {
       return Status(StatusCode::kFailedPrecondition, node.mount_point + " is mounted");
     }
-    if (node.data_image) RETURN_IF_ERROR(UnmountDataImage(Folder(node) + "/data"));
+    RETURN_IF_ERROR(UnmountImages(node));
   }
   std::error_code error;
   for (const DevNode& node : nodes_) {

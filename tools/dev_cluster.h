@@ -6,8 +6,10 @@
 //                       started again is where the others look for it
 //   lock                held by a `tercet dev` command that changes something
 //   NODE/NODE.toml      configuration, written anew at each start
-//   NODE/data, disk1    what the node stores
+//   NODE/data, disk1…   what the node stores
 //   NODE/data.img       with --data-images: the file system that is mounted on data
+//   NODE/disk1.img…     with --disk-image-mb: the same for a chunk server's disks
+//   NODE/boot_id        after a power cut: what the chunk server takes for the machine's boot id
 //   NODE/NODE.log       its log; stderr.log: what it printed before that was open
 //   NODE/pid            process number, start time and boot id: never another process with the same
 //   number
@@ -30,6 +32,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,9 +58,15 @@ struct DevNode {
   uint16_t metrics_port = 0;
   std::string mount_point;  // absolute; only for a mount
   bool data_image = false;  // its data folder is an image that is mounted (tools/data_image.h)
+  // Of a chunk server.
+  int disks = 1;
+  int disk_image_mb = 0;  // each disk is an image of so many MiB; 0: a plain folder
+  std::map<std::string, std::string> labels;
 
   /// Metaserver or witness.
   bool IsMember() const { return role == DevRole::kMetaserver || role == DevRole::kWitness; }
+  /// What it stores can be cut off from what was not synced.
+  bool HasImages() const { return data_image || disk_image_mb > 0; }
   /// HOST:PORT, or the mount point.
   std::string Where() const;
 };
@@ -80,7 +89,20 @@ struct DevShape {
   uint16_t base_port = 0;
   /// New metaservers and witnesses keep their data in images, for `tercet drill --kind power`.
   bool data_images = false;
+  /// Of new chunk servers.
+  int disks_per_chunkserver = 1;
+  int disk_image_mb = 0;
+  /// By node: labels to be set, on earlier chunk servers, too, which are started again then.
+  std::map<std::string, std::map<std::string, std::string>> labels;
 };
+
+/// "chunk1:rack=a" into node, label and value; kInvalidArgument otherwise.
+struct DevLabel {
+  std::string node;
+  std::string key;
+  std::string value;
+};
+Result<DevLabel> ParseDevLabel(const std::string& text);
 
 /// Not thread-safe. Two commands at once on one folder: the second gets kBusy after a while.
 class DevCluster {
@@ -121,6 +143,10 @@ class DevCluster {
   /// The same with the witnesses, who know who is active but do not serve.
   std::vector<HostPort> MemberAddresses() const;
   const std::vector<DevNode>& nodes() const { return nodes_; }
+  /// Where a node keeps its files.
+  std::string Folder(const DevNode& node) const { return directory_ + "/" + node.name; }
+  /// The folders of a chunk server's disks.
+  std::vector<std::string> DiskFolders(const DevNode& node) const;
 
   /// The text of a node's configuration file; empty for a mount, which has none.
   std::string ConfigFor(const DevNode& node) const;
@@ -128,13 +154,21 @@ class DevCluster {
  private:
   DevCluster(std::string directory, std::string binaries);
 
-  std::string Folder(const DevNode& node) const { return directory_ + "/" + node.name; }
   std::optional<ProcessId> ProcessOf(const DevNode& node) const;
   ProcessState StateOfNode(const DevNode& node) const;
   Result<std::unique_ptr<FileLock>> TakeLock() const;
   Status Load();
   Status Save() const;
   Status AddNodes(const DevShape& shape);
+  Status SetLabels(const DevShape& shape);
+  struct Image {
+    std::string file;
+    std::string folder;
+    uint64_t size_bytes;
+  };
+  /// What a node keeps in images of file systems.
+  std::vector<Image> ImagesOf(const DevNode& node) const;
+  Status UnmountImages(const DevNode& node) const;
   /// To addresses of their own, when an earlier version gave them that of all others. Only while
   /// nothing runs.
   void MoveMetaservers();
@@ -152,6 +186,8 @@ class DevCluster {
   /// Chunk servers and mounts that were started when there were fewer metaservers would not find
   /// the new ones if the old ones were gone.
   Status RefreshMetaLists(const Progress& progress);
+  /// One at a time, those whose configuration is another one than they were started with.
+  Status RestartChangedChunkservers(const Progress& progress);
 
   /// Starts those of the role that are not running, then waits for all of the role.
   Status StartRole(DevRole role, const Progress& progress);
@@ -159,6 +195,8 @@ class DevCluster {
   Status Spawn(const DevNode& node);
   Status PrepareFolder(const DevNode& node);
   std::vector<std::string> CommandFor(const DevNode& node) const;
+  /// Makes it the command of a chunk server after a power cut: the machine has another boot id.
+  void InNextBoot(const DevNode& node, std::vector<std::string>* command) const;
   /// `leader`: false if a metaserver need only answer.
   Status AwaitReady(const DevNode& node, bool leader = true);
   /// OK: ready; kUnavailable: not yet. `age` is that of the node's process.

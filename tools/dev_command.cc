@@ -22,6 +22,9 @@ struct DevArguments {
   bool no_mount = false;
   uint16_t base_port = 0;
   bool data_images = false;
+  int disks = 1;
+  int disk_image_mb = 0;
+  std::vector<std::string> labels;
   bool purge = false;
   bool json = false;
   std::string node;
@@ -35,6 +38,15 @@ Result<std::unique_ptr<DevCluster>> OpenCluster(const DevArguments& arguments, b
 }
 
 int Up(const DevArguments& arguments) {
+  std::map<std::string, std::map<std::string, std::string>> labels;
+  for (const std::string& text : arguments.labels) {
+    auto label = ParseDevLabel(text);
+    if (!label.ok()) {
+      ExitStatus(label.status());
+      return kExitUsage;
+    }
+    labels[label->node][label->key] = label->value;
+  }
   auto cluster = OpenCluster(arguments, true);
   if (!cluster.ok()) return ExitStatus(cluster.status());
   DevShape shape{.metaservers = arguments.metaservers,
@@ -42,7 +54,10 @@ int Up(const DevArguments& arguments) {
                  .chunkservers = arguments.chunkservers,
                  .mounts = {},
                  .base_port = arguments.base_port,
-                 .data_images = arguments.data_images};
+                 .data_images = arguments.data_images,
+                 .disks_per_chunkserver = arguments.disks,
+                 .disk_image_mb = arguments.disk_image_mb,
+                 .labels = labels};
   bool has_mount = false;
   for (const DevNode& node : (*cluster)->nodes()) has_mount |= node.role == DevRole::kMount;
   if (!arguments.mount.empty()) {
@@ -143,6 +158,18 @@ void AddUp(CLI::App& dev, const std::shared_ptr<DevArguments>& arguments, int* e
   up->add_flag("--data-images", arguments->data_images,
                "new metaservers and witnesses keep their data in a file system image each, so that "
                "`tercet drill failover --kind power` can drop what was not synced");
+  up->add_option("--label", arguments->labels,
+                 "where or what a chunk server is, e.g. chunk1:rack=a; may be given several times, "
+                 "also for one that runs: it is started again")
+      ->type_name("NODE:LABEL=VALUE")
+      ->allow_extra_args(false);
+  up->add_option("--disks-per-chunkserver", arguments->disks, "of new chunk servers")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  up->add_option("--disk-image-mb", arguments->disk_image_mb,
+                 "each disk of new chunk servers is a file system image of so many MiB (root, loop "
+                 "devices): small disks that fill up, and power cuts that drop what was not synced")
+      ->check(CLI::Range(64, 1 << 20));
   up->callback([=] { *exit_status = Up(*arguments); });
 }
 

@@ -162,24 +162,30 @@ Status DevCluster::AwaitVoters(const Progress& progress) const {
   }
 }
 
-Status DevCluster::RefreshMetaLists(const Progress& progress) {
+Status DevCluster::RestartChangedChunkservers(const Progress& progress) {
   for (const DevNode& node : nodes_) {
     const std::optional<ProcessId> id = ProcessOf(node);
-    if (!id || node.IsMember()) continue;
-    if (node.role == DevRole::kChunkserver) {
-      const std::string path = Folder(node) + "/" + node.name + ".toml";
-      auto started_with = ReadWholeFile(RealDisk(), path, kMaxConfigBytes);
-      if (started_with.ok() && *started_with == ConfigFor(node)) continue;
-      progress("restarting " + node.name + ", so that it knows all metaservers");
-      // One at a time: two replicas of everything stay there.
-      RETURN_IF_ERROR(SendSignal(*id, SIGTERM));
-      if (!WaitUntilGone(*id, kStopWithin)) {
-        return Status(StatusCode::kDeadlineExceeded, node.name + " does not end");
-      }
-      RETURN_IF_ERROR(Spawn(node));
-      RETURN_IF_ERROR(AwaitReady(node, /*leader=*/true));
-      continue;
+    if (!id || node.role != DevRole::kChunkserver) continue;
+    const std::string path = Folder(node) + "/" + node.name + ".toml";
+    auto started_with = ReadWholeFile(RealDisk(), path, kMaxConfigBytes);
+    if (started_with.ok() && *started_with == ConfigFor(node)) continue;
+    progress("restarting " + node.name + ", as its configuration has changed");
+    // One at a time: two replicas of everything stay there.
+    RETURN_IF_ERROR(SendSignal(*id, SIGTERM));
+    if (!WaitUntilGone(*id, kStopWithin)) {
+      return Status(StatusCode::kDeadlineExceeded, node.name + " does not end");
     }
+    RETURN_IF_ERROR(Spawn(node));
+    RETURN_IF_ERROR(AwaitReady(node, /*leader=*/true));
+  }
+  return Status::Ok();
+}
+
+Status DevCluster::RefreshMetaLists(const Progress& progress) {
+  RETURN_IF_ERROR(RestartChangedChunkservers(progress));
+  for (const DevNode& node : nodes_) {
+    const std::optional<ProcessId> id = ProcessOf(node);
+    if (!id || node.role != DevRole::kMount) continue;
     const std::vector<std::string> words = CommandLineOf(id->pid);
     if (words.size() > 1 && words[1] == MetaAddresses()) continue;
     const int error = RunBounded(

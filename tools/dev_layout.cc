@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -76,6 +77,9 @@ nlohmann::json ToJson(const DevNode& node) {
     json["port"] = node.address.port;
   }
   if (node.data_image) json["data_image"] = true;
+  if (node.disks != 1) json["disks"] = node.disks;
+  if (node.disk_image_mb != 0) json["disk_image_mb"] = node.disk_image_mb;
+  if (!node.labels.empty()) json["labels"] = node.labels;
   return json;
 }
 
@@ -95,6 +99,9 @@ Result<DevNode> FromJson(const nlohmann::json& json) {
     node.address.port = json.at("port").get<uint16_t>();
   }
   node.data_image = json.value("data_image", false);
+  node.disks = json.value("disks", 1);
+  node.disk_image_mb = json.value("disk_image_mb", 0);
+  node.labels = json.value("labels", std::map<std::string, std::string>());
   return node;
 }
 
@@ -198,8 +205,16 @@ Status DevCluster::AddNodes(const DevShape& shape) {
                  .role = role,
                  .address = {.host = HostOf(role, number), .port = 0},
                  .metrics_port = 0,
-                 .mount_point = ""};
-    node.data_image = shape.data_images && node.IsMember();
+                 .mount_point = "",
+                 .data_image = shape.data_images &&
+                               (role == DevRole::kMetaserver || role == DevRole::kWitness),
+                 .disks = 1,
+                 .disk_image_mb = 0,
+                 .labels = {}};
+    if (role == DevRole::kChunkserver) {
+      node.disks = std::max(shape.disks_per_chunkserver, 1);
+      node.disk_image_mb = shape.disk_image_mb;
+    }
     ASSIGN_OR_RETURN(node.address.port, ChoosePort(&next_port));
     ASSIGN_OR_RETURN(node.metrics_port, ChoosePort(&next_port));
     nodes_.push_back(std::move(node));
@@ -226,7 +241,49 @@ Status DevCluster::AddNodes(const DevShape& shape) {
     nodes_.back().address = {};
     nodes_.back().mount_point = path;
   }
+  RETURN_IF_ERROR(SetLabels(shape));
   return Save();
+}
+
+Status DevCluster::SetLabels(const DevShape& shape) {
+  for (const auto& [name, labels] : shape.labels) {
+    const auto node = std::find_if(nodes_.begin(), nodes_.end(), [&](const DevNode& candidate) {
+      return candidate.name == name && candidate.role == DevRole::kChunkserver;
+    });
+    if (node == nodes_.end()) {
+      return Status(StatusCode::kNotFound, "--label: there is no chunk server " + name);
+    }
+    for (const auto& [key, value] : labels) node->labels[key] = value;
+  }
+  return Status::Ok();
+}
+
+Result<DevLabel> ParseDevLabel(const std::string& text) {
+  const auto fine = [](const std::string& word) {
+    return !word.empty() && word.size() <= 64 &&
+           std::all_of(word.begin(), word.end(), [](unsigned char c) {
+             return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+           });
+  };
+  const size_t colon = text.find(':');
+  const size_t equals = text.find('=', colon == std::string::npos ? 0 : colon);
+  if (colon != std::string::npos && equals != std::string::npos) {
+    DevLabel label{.node = text.substr(0, colon),
+                   .key = text.substr(colon + 1, equals - colon - 1),
+                   .value = text.substr(equals + 1)};
+    if (fine(label.node) && fine(label.key) && fine(label.value)) return label;
+  }
+  return Status(StatusCode::kInvalidArgument,
+                "--label " + text + ": NODE:LABEL=VALUE, for example chunk1:rack=a");
+}
+
+std::vector<std::string> DevCluster::DiskFolders(const DevNode& node) const {
+  std::vector<std::string> folders;
+  if (node.role != DevRole::kChunkserver) return folders;
+  for (int i = 1; i <= node.disks; ++i) {
+    folders.push_back(Folder(node) + "/disk" + std::to_string(i));
+  }
+  return folders;
 }
 
 std::string DevCluster::MetaAddresses() const {
@@ -262,7 +319,17 @@ std::string DevCluster::ConfigFor(const DevNode& node) const {
       metas += (metas.empty() ? "" : ", ") + TomlQuoted(other.address.ToString());
     }
     text += "meta = [" + metas + "]\n";
-    text += "disks = [" + TomlQuoted(folder + "/disk1") + "]\n";
+    std::string disks;
+    for (const std::string& disk : DiskFolders(node)) {
+      disks += (disks.empty() ? "" : ", ") + TomlQuoted(disk);
+    }
+    text += "disks = [" + disks + "]\n";
+    if (!node.labels.empty()) {
+      text += "\n[labels]\n";
+      for (const auto& [key, value] : node.labels) {
+        text += TomlQuoted(key) + " = " + TomlQuoted(value) + "\n";
+      }
+    }
     text += "\n[advertise]\nhost = " + TomlQuoted(node.address.host) + "\n";
   }
   text += "\n[listen]\nhost = " + TomlQuoted(node.address.host) +
@@ -273,14 +340,42 @@ std::string DevCluster::ConfigFor(const DevNode& node) const {
   return text;
 }
 
+void DevCluster::InNextBoot(const DevNode& node, std::vector<std::string>* command) const {
+  // A mount namespace of its own, in which another file is the boot id. It begins with all mounts
+  // of this one; those of other nodes must not be held by it.
+  std::vector<std::string> wrapped = {
+      "/usr/bin/unshare",
+      "--mount",
+      "--propagation",
+      "slave",
+      "/bin/sh",
+      "-c",
+      "mount --bind \"$0\" /proc/sys/kernel/random/boot_id || exit 1\n"
+      "while [ \"$1\" != -- ]; do umount -l \"$1\" 2>/dev/null; shift; done\n"
+      "shift; exec \"$@\"",
+      Folder(node) + "/boot_id"};
+  for (const DevNode& other : nodes_) {
+    if (other.name == node.name) continue;
+    if (other.role == DevRole::kMount) wrapped.push_back(other.mount_point);
+    for (const Image& image : ImagesOf(other)) wrapped.push_back(image.folder);
+  }
+  wrapped.emplace_back("--");
+  wrapped.insert(wrapped.end(), command->begin(), command->end());
+  *command = std::move(wrapped);
+}
+
 std::vector<std::string> DevCluster::CommandFor(const DevNode& node) const {
   const std::string folder = Folder(node);
   switch (node.role) {
     case DevRole::kMetaserver:
     case DevRole::kWitness:
       return {binaries_ + "/tercet-metaserver", "--config", folder + "/" + node.name + ".toml"};
-    case DevRole::kChunkserver:
-      return {binaries_ + "/tercet-chunkserver", "--config", folder + "/" + node.name + ".toml"};
+    case DevRole::kChunkserver: {
+      std::vector<std::string> command = {binaries_ + "/tercet-chunkserver", "--config",
+                                          folder + "/" + node.name + ".toml"};
+      if (std::filesystem::exists(folder + "/boot_id")) InNextBoot(node, &command);
+      return command;
+    }
     case DevRole::kMount:
       return {binaries_ + "/tercet-mount",
               MetaAddresses(),

@@ -173,7 +173,8 @@ void AddExposureCommand(CLI::App& app, int* exit_status) {
   command
       ->add_option("--lose", arguments->labels,
                    "all servers with this label; may be given several times")
-      ->type_name("LABEL=VALUE");
+      ->type_name("LABEL=VALUE")
+      ->allow_extra_args(false);
   command->add_option("--max-files", arguments->max_files, "name at most so many")
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();

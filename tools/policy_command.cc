@@ -150,7 +150,8 @@ void AddSet(CLI::App& policy, const std::shared_ptr<Arguments>& arguments, int* 
       ->type_name("LABEL");
   CLI::Option* require = set->add_option("--require", arguments->require,
                                          "only servers with this label; may be given several times")
-                             ->type_name("LABEL=VALUE");
+                             ->type_name("LABEL=VALUE")
+                             ->allow_extra_args(false);
   set->add_flag("--require-nothing", arguments->require_nothing, "any server will do")
       ->excludes(require);
   set->add_option("--trash", arguments->trash,
