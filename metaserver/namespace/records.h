@@ -84,7 +84,7 @@ struct InodeRecord {
   uint8_t min_replicas = 2;
   std::string symlink_target;
   /// One of its names, in `parent`; empty when none is known (rows of older versions, the root).
-  std::string name_hint;
+  std::string name_hint = {};
   /// Where replicas of its blocks go; 0: anywhere, on different servers.
   uint32_t rule_id = 0;
   /// Kept for so long when its last name goes; 0: not at all.
@@ -125,7 +125,7 @@ struct FileBlockRecord {
   std::optional<uint32_t> valid_bytes;  // bytes at and behind this offset read as zeros
   /// Servers that left the chain and keep their replica, out of date, as the base of a copy: those
   /// with a held delete task for the block. At most kMaxStaleServers, none of them in the chain.
-  std::vector<ServerId> stale;
+  std::vector<ServerId> stale = {};
 
   std::string Encode() const;
   static Result<FileBlockRecord> Decode(std::string_view bytes);
@@ -212,7 +212,7 @@ struct RepairRecord {
   std::vector<Bad> bad;  // at most kMaxBadReplicas, each a member of the chain
   /// Servers outside the chain that may have got a replica of a generation up to `sealing` from an
   /// attempt. At most kMaxChainLength.
-  std::vector<ServerId> targets;
+  std::vector<ServerId> targets = {};
 
   bool operator==(const RepairRecord&) const = default;
   std::string Encode() const;
@@ -308,7 +308,8 @@ struct ServerRecord {
   int64_t state_since_ns = 0;  // 0: since ever
   int64_t state_until_ns = 0;  // kMaintenance: ends by itself then; 0: does not
   uint64_t drain_replicas_at_start = 0;
-  std::map<std::string, std::string> labels;  // kMaxServerLabels of them, of kMaxServerLabelBytes
+  /// At most kMaxServerLabels, of kMaxServerLabelBytes each side.
+  std::map<std::string, std::string> labels = {};
 
   /// The state, with maintenance that is over counted as kInService.
   ServiceState StateAt(int64_t now_ns) const;
