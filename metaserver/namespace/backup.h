@@ -10,8 +10,10 @@
 //    What a crash leaves before that is refused by the metaserver and by a further restore.
 //  - Nothing that the old group gave out after the backup's moment is given out again by the
 //    restored one: epochs and id counters are raised (kIdHeadroom, kEpochHeadroom).
-//  - A restored state never makes chunk servers erase what came after its moment: it has no delete
-//    tasks, and no reserved blocks, whose replacement would make one.
+//  - A restored state never makes chunk servers lose what came after its moment: it has no delete
+//    tasks, no reserved blocks, whose replacement would make one, no stale servers and no targets
+//    of reconfigurations. Which block ids may have been given out after it is kept
+//    (RestoresRecord), and what is in the trash stays there for as long as was left at its moment.
 #pragma once
 
 #include <array>

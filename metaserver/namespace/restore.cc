@@ -8,6 +8,8 @@
 //  5. it gets its name, durably [as before, or the restored data folder]
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
@@ -27,33 +29,99 @@ constexpr size_t kPutBytes = 1 << 20;
 
 int64_t WallSeconds(const Clock& clock) { return clock.WallNanos() / kNanosPerSecond; }
 
+/// Rows at the beginning of the backup from which others are made.
+struct FirstRows {
+  std::map<std::string, uint64_t> counters;  // by key
+  RestoresRecord restores;                   // no ranges: none
+};
+
+Result<FirstRows> ReadFirstRows(Disk& disk, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<BackupReader> backup, BackupReader::Open(disk, path));
+  const std::string end = TableRange(TableId::kCounter).to;
+  FirstRows first;
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(const std::string_view some, backup->Next());
+    more = !some.empty();
+    RETURN_IF_ERROR(VisitStateRows(some, [&](std::string_view key, std::string_view value) {
+      const std::optional<ParsedKey> parsed = ParseKey(key);
+      if (key >= end) more = false;
+      if (parsed && parsed->table == TableId::kCounter) {
+        ASSIGN_OR_RETURN(const NumberRecord record, NumberRecord::Decode(value));
+        first.counters[std::string(key)] = record.value;
+      } else if (key == ClusterKey(ClusterField::kRestores)) {
+        ASSIGN_OR_RETURN(first.restores, RestoresRecord::Decode(value));
+      }
+      return Status::Ok();
+    }));
+  }
+  return first;
+}
+
+/// Remembers that blocks of these ids were given out, perhaps, after the backup.
+void AddRange(RestoresRecord* record, RestoresRecord::Range range) {
+  record->ranges.push_back(range);
+  if (record->ranges.size() <= kMaxRestores) return;
+  // Two become one: what lies between them is taken for unknown too.
+  record->ranges[1].first = record->ranges[0].first;
+  record->ranges.erase(record->ranges.begin());
+}
+
+/// What the restored state has in place of the backup's rows with these keys, or without any.
+Result<std::map<std::string, std::string>> MakeReplacements(FirstRows first, uint64_t id_headroom) {
+  std::map<std::string, std::string> rows;
+  for (const Counter counter :
+       {Counter::kNextInode, Counter::kNextBlock, Counter::kNextSession, Counter::kNextServer}) {
+    const bool is_server = counter == Counter::kNextServer;
+    const uint64_t limit = is_server ? std::numeric_limits<uint32_t>::max()
+                                     : static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    const uint64_t headroom = is_server ? kServerIdHeadroom : id_headroom;
+    const uint64_t old = std::max<uint64_t>(first.counters[CounterKey(counter)], 1);
+    if (old > limit - headroom) {
+      return Status(StatusCode::kFailedPrecondition,
+                    "the state was restored so often that its ids are used up");
+    }
+    rows[CounterKey(counter)] = NumberRecord{old + headroom}.Encode();
+    if (counter == Counter::kNextBlock) {
+      AddRange(&first.restores, {BlockId(old), BlockId(old + headroom)});
+    }
+  }
+  rows[ClusterKey(ClusterField::kRestores)] = first.restores.Encode();
+  return rows;
+}
+
 /// What the restored state holds of the backup's rows.
 class RestoredRows {
  public:
-  RestoredRows(std::string cluster_id, uint64_t id_headroom)
-      : cluster_id_(std::move(cluster_id)), id_headroom_(id_headroom) {}
+  RestoredRows(std::string cluster_id, std::map<std::string, std::string> replacements,
+               int64_t trash_delay_ns)
+      : cluster_id_(std::move(cluster_id)),
+        replacements_(std::move(replacements)),
+        trash_delay_ns_(trash_delay_ns),
+        next_(replacements_.begin()) {}
 
   /// Calls `out` for the row and what goes before it, or leaves it out.
   Status Take(std::string_view key, std::string_view value, const StateRowFunction& out) {
-    RETURN_IF_ERROR(AddCountersBefore(key, out));
-    if (next_counter_ < kRaised.size() && key == CounterKey(kRaised[next_counter_])) {
-      ASSIGN_OR_RETURN(const NumberRecord old, NumberRecord::Decode(value));
-      return AddCounter(old.value, out);
+    const bool replaced = replacements_.contains(std::string(key));
+    for (; next_ != replacements_.end() && next_->first <= key; ++next_) {
+      RETURN_IF_ERROR(out(next_->first, next_->second));
     }
+    if (replaced) return Status::Ok();
     if (key == ClusterKey(ClusterField::kClusterId)) {
       ASSIGN_OR_RETURN(const ClusterIdRecord record, ClusterIdRecord::Decode(value));
       cluster_id_seen_ = record.cluster_id == cluster_id_;
     }
-    ASSIGN_OR_RETURN(const bool stays, Stays(key, value));
-    if (!stays) {
-      ++left_out_;
-      return Status::Ok();
-    }
-    return out(key, value);
+    const std::optional<ParsedKey> parsed = ParseKey(key);
+    if (!parsed) return out(key, value);  // of a table that came later: as it is
+    ASSIGN_OR_RETURN(const std::optional<StateRow> row, Change(*parsed, key, value));
+    if (row) return out(row->key, row->value);
+    ++left_out_;
+    return Status::Ok();
   }
 
   Status Finish(const StateRowFunction& out) {
-    RETURN_IF_ERROR(AddCountersBefore("\xff", out));
+    for (; next_ != replacements_.end(); ++next_) {
+      RETURN_IF_ERROR(out(next_->first, next_->second));
+    }
     if (cluster_id_seen_) return Status::Ok();
     return Status(StatusCode::kCorruption,
                   "the backup's rows are not of the cluster that its header names");
@@ -62,58 +130,75 @@ class RestoredRows {
   uint64_t left_out() const { return left_out_; }
 
  private:
-  // In key order.
-  static constexpr std::array kRaised = {Counter::kNextInode, Counter::kNextBlock,
-                                         Counter::kNextSession, Counter::kNextServer};
+  struct StateRow {
+    std::string key;
+    std::string value;
+  };
 
-  // Counters without a row before `key`: they are 0.
-  Status AddCountersBefore(std::string_view key, const StateRowFunction& out) {
-    while (next_counter_ < kRaised.size() && CounterKey(kRaised[next_counter_]) < key) {
-      RETURN_IF_ERROR(AddCounter(0, out));
-    }
-    return Status::Ok();
-  }
-
-  Status AddCounter(uint64_t old, const StateRowFunction& out) {
-    const Counter counter = kRaised[next_counter_++];
-    const bool is_server = counter == Counter::kNextServer;
-    const uint64_t limit = is_server ? std::numeric_limits<uint32_t>::max()
-                                     : static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-    const uint64_t headroom = is_server ? kServerIdHeadroom : id_headroom_;
-    if (old > limit - headroom) {
-      return Status(StatusCode::kFailedPrecondition,
-                    "the state was restored so often that its ids are used up");
-    }
-    const uint64_t raised = std::max<uint64_t>(old, 1) + headroom;
-    return out(CounterKey(counter), NumberRecord{raised}.Encode());
-  }
-
-  Result<bool> Stays(std::string_view key, std::string_view value) {
-    const std::optional<ParsedKey> parsed = ParseKey(key);
-    if (!parsed) return true;  // of a table that came later: as it is
-    switch (parsed->table) {
+  // The row as it is in the restored state, or nothing.
+  Result<std::optional<StateRow>> Change(const ParsedKey& parsed, std::string_view key,
+                                         std::string_view value) {
+    std::optional<StateRow> row(StateRow{std::string(key), std::string(value)});
+    switch (parsed.table) {
       case TableId::kSession:
       case TableId::kSessionByUuid:
       case TableId::kSlotReply:
       case TableId::kDeleteTask:
-        return false;
+        row.reset();
+        break;
       case TableId::kFileBlock: {
         // Whoever it was reserved for may have written and committed it since: it must not be
         // replaced, for then the chunk servers would be told to delete it.
-        ASSIGN_OR_RETURN(const FileBlockRecord record, FileBlockRecord::Decode(value));
-        if (record.reserved) reserved_.insert(record.block.value());
-        return !record.reserved;
+        ASSIGN_OR_RETURN(FileBlockRecord record, FileBlockRecord::Decode(value));
+        if (record.reserved) {
+          reserved_.insert(record.block.value());
+          row.reset();
+        } else if (!record.stale.empty()) {
+          // Their delete tasks are gone, and they may be in the chain again since.
+          record.stale.clear();
+          row->value = record.Encode();
+        }
+        break;
       }
       case TableId::kBlockOwner:  // all file blocks come before them
-        return !reserved_.contains(parsed->first);
+        if (reserved_.contains(parsed.first)) row.reset();
+        break;
+      case TableId::kRepair: {
+        if (reserved_.contains(parsed.first)) {
+          row.reset();
+          break;
+        }
+        // Targets may have become members with the very generation that was being sealed.
+        ASSIGN_OR_RETURN(RepairRecord record, RepairRecord::Decode(value));
+        if (!record.targets.empty()) {
+          record.targets.clear();
+          row->value = record.Encode();
+        }
+        break;
+      }
+      case TableId::kInode: {
+        ASSIGN_OR_RETURN(InodeRecord record, InodeRecord::Decode(value));
+        if (record.in_trash()) {
+          record.trash_expires_ns += trash_delay_ns_;
+          row->value = record.Encode();
+        }
+        break;
+      }
+      case TableId::kTrash:
+        // All by the same, so the order stays.
+        row->key =
+            TrashKey(static_cast<int64_t>(parsed.first) + trash_delay_ns_, InodeId(parsed.second));
+        break;
       default:
-        return true;
+        break;
     }
+    return row;
   }
 
   const std::string cluster_id_;
-  const uint64_t id_headroom_;
-  size_t next_counter_ = 0;
+  const std::map<std::string, std::string> replacements_;
+  const int64_t trash_delay_ns_;
+  std::map<std::string, std::string>::const_iterator next_;  // not put in yet
   bool cluster_id_seen_ = false;
   uint64_t left_out_ = 0;
   std::unordered_set<uint64_t> reserved_;  // blocks whose rows were left out
@@ -217,7 +302,12 @@ Result<RestoreResult> RestoreToFolder(Disk& disk, const Clock& clock, Random& ra
   RETURN_IF_ERROR(builder->Begin(base));
   const auto seconds =
       static_cast<uint64_t>(std::max<int64_t>(0, WallSeconds(clock) - kStartOf2026));
-  RestoredRows rows(backup.cluster_id, kIdHeadroom + kIdsPerSecond * seconds);
+  ASSIGN_OR_RETURN(FirstRows first, ReadFirstRows(disk, backup_path));
+  ASSIGN_OR_RETURN(auto replacements,
+                   MakeReplacements(std::move(first), kIdHeadroom + kIdsPerSecond * seconds));
+  // Who restores a file from the trash after the backup is to have time to do it again.
+  const int64_t trash_delay_ns = std::max<int64_t>(0, clock.WallNanos() - backup.created_at_ns);
+  RestoredRows rows(backup.cluster_id, std::move(replacements), trash_delay_ns);
   ASSIGN_OR_RETURN(const std::unique_ptr<BackupReader> reader,
                    BackupReader::Open(disk, backup_path));
   RETURN_IF_ERROR(BuildState(*reader, *builder, rows));
