@@ -1,35 +1,22 @@
 #include "chunkserver/store/block_store.h"
 
 #include <algorithm>
-#include <map>
 
-#include "chunkserver/store/disk_identity.h"
-#include "chunkserver/store/handle_cache.h"
-#include "chunkserver/store/replica_file.h"
-#include "chunkserver/store/store_disk.h"
+#include "chunkserver/store/store_internal.h"
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
 #include "common/log/log.h"
 
 namespace tercet {
-namespace {
-
-/// How often a reader looks again when the replica was closed between opening and reading.
-constexpr int kMaxOpenAttempts = 8;
-
-Status NoReplica(BlockId block) {
-  return Status(StatusCode::kNotFound,
-                "block " + std::to_string(block.value()) + ": no replica here");
-}
-
-}  // namespace
-
 BlockStore::BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptions options)
     : disk_(disk),
       clock_(clock),
       random_(random),
       options_(std::move(options)),
-      handles_(std::make_unique<HandleCache>(options_.max_open_replicas)) {}
+      handles_(std::make_unique<HandleCache>(options_.max_open_replicas)),
+      bad_(std::make_unique<BadReplicaQueue>(clock)),
+      doomed_(std::make_unique<DoomedReplicas>()),
+      incomplete_(std::make_unique<IncompleteReplicas>(clock)) {}
 
 BlockStore::~BlockStore() {
   handles_.reset();
@@ -66,13 +53,12 @@ Result<BlockStore::Location> BlockStore::Locate(BlockId block) {
   Status failed = Status::Ok();
   for (auto& disk : disks_) {
     if (!disk->has_index()) continue;
-    auto generation = disk->index().Find(block);
-    if (generation.ok() && disk->healthy()) return Location{disk.get(), *generation};
-    if (!generation.ok() && generation.code() == StatusCode::kNotFound) continue;
-    if (!generation.ok() && disk->healthy()) Eject(*disk, generation.status());
+    auto row = disk->index().Find(block);
+    if (row.ok() && disk->healthy()) return Location{disk.get(), *row};
+    if (!row.ok() && row.code() == StatusCode::kNotFound) continue;
+    if (!row.ok() && disk->healthy()) Eject(*disk, row.status());
     failed = Status(StatusCode::kIo, "block " + std::to_string(block.value()) +
                                          ": its disk has failed: " + disk->path());
-    if (generation.ok()) return failed;
   }
   if (!failed.ok()) return failed;
   return NoReplica(block);
@@ -87,12 +73,20 @@ Status BlockStore::OpenReplica(BlockHandle& handle) {
     // Removed behind our back, or a deletion that a crash cut short: the index must not go on
     // telling that it is there.
     LOG_WARN("a replica's file is gone: {}", disk.PathOf(handle.block));
-    RETURN_IF_ERROR(Note(&disk, disk.index().Remove({handle.block, location.generation})));
+    if (location.row.generation != Generation(0)) {
+      bad_->Add({handle.block, location.row.generation, ReplicaFault::kMissing});
+    }
+    RETURN_IF_ERROR(Note(&disk, disk.ForgetRow(location.row)));
     return NoReplica(handle.block);
   }
   if (!file.ok()) return Note(&disk, file.status());
   auto replica = ReplicaFile::Open(std::move(file).value(), handle.block);
-  if (!replica.ok()) return Note(&disk, replica.status().WithContext(disk.PathOf(handle.block)));
+  if (!replica.ok()) {
+    if (replica.code() == StatusCode::kCorruption) {
+      bad_->Add({handle.block, location.row.generation, ReplicaFault::kDamaged});
+    }
+    return Note(&disk, replica.status().WithContext(disk.PathOf(handle.block)));
+  }
   if ((*replica)->intent_was_damaged()) {
     counters_.corruptions.fetch_add(1, std::memory_order_relaxed);
     LOG_WARN("a replica's intent slot is damaged: {}", disk.PathOf(handle.block));
@@ -100,38 +94,83 @@ Status BlockStore::OpenReplica(BlockHandle& handle) {
   handle.disk = &disk;
   handle.replica = std::move(replica).value();
   handle.name_durable.store(false, std::memory_order_relaxed);
-  return Status::Ok();
+  Status examined = ExamineOpened(handle, location);
+  if (!examined.ok()) Close(handle);
+  return Note(&disk, examined);
 }
 
-Status BlockStore::CheckGeneration(const BlockHandle& handle, Generation wanted) const {
+Status BlockStore::ExamineOpened(BlockHandle& handle, const Location& location) {
+  ActivityLog& activity = handle.disk->activity();
+  const ReplicaFile& replica = *handle.replica;
+  handle.covered_in = Era(0);
+  handle.growth_noted = false;
+  handle.doomed_up_to = doomed_->UpTo(handle.block);
+  handle.suspect = activity.IsSuspect(handle.block, replica.era());
+  handle.suspect_base = handle.suspect && incomplete_->IsSuspectBase(handle.block);
+  ReplicaRow row = location.row;
+  row.generation = replica.generation();
+  row.era = replica.era();
+  row.suspect = handle.suspect;
+  row.changing = false;
+  if (row != location.row) RETURN_IF_ERROR(handle.disk->index().Replace(location.row, row));
+  if (handle.suspect || !activity.NeedsVerification(handle.block, replica.era())) {
+    return Status::Ok();
+  }
+  return VerifyAfterCrash(handle);
+}
+
+Status BlockStore::VerifyAfterCrash(BlockHandle& handle) {
+  ReplicaFile& replica = *handle.replica;
+  ActivityLog& activity = handle.disk->activity();
+  ASSIGN_OR_RETURN(std::vector<uint32_t> damaged,
+                   replica.DamagedPages(replica.Pages(0, replica.length()), false));
+  if (!damaged.empty()) {
+    // The pages stay damaged by their checksums, and are refused as such; the others are sound.
+    counters_.corruptions.fetch_add(damaged.size(), std::memory_order_relaxed);
+    LOG_WARN("{} pages of a replica did not survive a crash: {}", damaged.size(),
+             handle.disk->PathOf(handle.block));
+    bad_->Add({handle.block, replica.generation(), ReplicaFault::kDamaged});
+  }
+  // With the present era it is not asked for again, and counts as not durable until that is
+  // settled.
+  ASSIGN_OR_RETURN(ReplicaRow row, handle.disk->index().Find(handle.block));
+  ReplicaRow after = row;
+  after.era = activity.Enter(handle.block);
+  RETURN_IF_ERROR(handle.disk->ChangeReplica(replica, row, after, false));
+  handle.covered_in = after.era;
+  return activity.Verified(handle.block);
+}
+
+void BlockStore::Close(BlockHandle& handle) {
+  handle.replica.reset();
+  handle.disk = nullptr;
+  handle.covered_in = Era(0);
+}
+
+Status BlockStore::CheckGeneration(const BlockHandle& handle, Generation wanted,
+                                   bool for_change) const {
   const Generation own = handle.replica->generation();
   if (!handle.disk->healthy()) {
     return Status(StatusCode::kIo, "block " + std::to_string(handle.block.value()) +
                                        ": its disk has failed: " + handle.disk->path());
   }
+  if (handle.suspect && !(for_change && handle.suspect_base)) {
+    return Status(StatusCode::kUnavailable,
+                  "block " + std::to_string(handle.block.value()) +
+                      ": the replica here is suspect since the machine crashed");
+  }
+  // An incomplete copy may be gone on with although its predecessor was doomed.
+  if (own <= handle.doomed_up_to && own != Generation(0)) return NoReplica(handle.block);
   if (own == wanted) return Status::Ok();
-  return Status(StatusCode::kStaleGeneration, "block " + std::to_string(handle.block.value()) +
-                                                  ": generation " + std::to_string(wanted.value()) +
-                                                  " was asked for, the replica here has " +
-                                                  std::to_string(own.value()));
+  if (own == Generation(0)) return NoReplica(handle.block);
+  return StaleGeneration(handle.block, wanted, own);
 }
 
-template <typename Function>
-Status BlockStore::WithReader(BlockId block, Generation generation, Function&& function) {
-  std::shared_ptr<BlockHandle> handle = handles_->Get(block);
-  for (int attempt = 0; attempt < kMaxOpenAttempts; ++attempt) {
-    {
-      std::shared_lock lock(handle->mutex);
-      if (handle->replica != nullptr) {
-        RETURN_IF_ERROR(CheckGeneration(*handle, generation));
-        return Note(handle->disk, function(*handle));
-      }
-    }
-    std::unique_lock lock(handle->mutex);
-    if (handle->replica == nullptr) RETURN_IF_ERROR(OpenReplica(*handle));
+Status BlockStore::ReportDamage(const BlockHandle& handle, Status status) {
+  if (status.code() == StatusCode::kCorruption && handle.replica != nullptr) {
+    bad_->Add({handle.block, handle.replica->generation(), ReplicaFault::kDamaged});
   }
-  return Status(StatusCode::kUnavailable,
-                "block " + std::to_string(block.value()) + " keeps being closed: try again");
+  return status;
 }
 
 Result<ReadPlan> BlockStore::PrepareRead(BlockId block, Generation generation, uint32_t offset,
@@ -175,15 +214,34 @@ Result<ReplicaStat> BlockStore::Stat(BlockId block) {
                      .file_path = handle->disk->PathOf(block)};
 }
 
+Status BlockStore::CoverChange(BlockHandle& handle) {
+  ActivityLog& activity = handle.disk->activity();
+  if (handle.covered_in == activity.current()) return Status::Ok();
+  auto covered = activity.Cover(handle.block, handle.replica->era());
+  if (!covered.ok()) return Status(StatusCode::kIo, covered.status().message());
+  handle.covered_in = *covered;
+  handle.growth_noted = false;
+  return Status::Ok();
+}
+
 template <typename Change>
 Status BlockStore::ApplyChange(BlockHandle& handle, Generation generation, Change&& change) {
-  RETURN_IF_ERROR(CheckGeneration(handle, generation));
-  Status status = change(*handle.replica);
-  // kCorruption comes before anything was changed, or from a piece that was not begun.
-  if (status.ok()) return status;
+  RETURN_IF_ERROR(CheckGeneration(handle, generation, true));
   StoreDisk* disk = handle.disk;
-  handle.replica.reset();
-  handle.disk = nullptr;
+  RETURN_IF_ERROR(Note(disk, CoverChange(handle)));
+  const uint32_t before = handle.replica->length();
+  Status status = change(*handle.replica);
+  ++handle.changes;
+  if (const uint32_t after = handle.replica->length(); after != before) {
+    disk->NoteLength(before, after);
+    if (!handle.growth_noted) disk->activity().NoteGrown(handle.block);
+    handle.growth_noted = true;
+  }
+  if (generation == Generation(0)) incomplete_->Touch(handle.block);
+  if (status.ok()) return status;
+  // kCorruption comes before anything was changed, or from a piece that was not begun.
+  status = ReportDamage(handle, status);
+  Close(handle);
   return Note(disk, status.WithContext(disk->PathOf(handle.block)));
 }
 
@@ -194,7 +252,11 @@ Status BlockStore::Write(const WriteArguments& arguments) {
   if (handle->replica == nullptr) {
     Status opened = OpenReplica(*handle);
     if (!opened.ok() && opened.code() == StatusCode::kNotFound && arguments.create) {
-      RETURN_IF_ERROR(CreateReplica(*handle, arguments));
+      RETURN_IF_ERROR(CreateReplica(*handle, arguments.generation,
+                                    kDataOffset + arguments.data.size(), [&](ReplicaFile& file) {
+                                      return file.Write(arguments.offset, arguments.data,
+                                                        arguments.piece_crcs);
+                                    }));
       counters_.writes.fetch_add(1, std::memory_order_relaxed);
       counters_.written_bytes.fetch_add(arguments.data.size(), std::memory_order_relaxed);
       return Status::Ok();
@@ -202,7 +264,11 @@ Status BlockStore::Write(const WriteArguments& arguments) {
     RETURN_IF_ERROR(opened);
   }
   StoreDisk* disk = handle->disk;
+  const uint64_t end = uint64_t{arguments.offset} + arguments.data.size();
   auto write = [&](ReplicaFile& replica) {
+    if (end > replica.length() && !disk->HasRoomToGrow()) {
+      return Status(StatusCode::kNoSpace, "the disk is full");
+    }
     return replica.Write(arguments.offset, arguments.data, arguments.piece_crcs);
   };
   Status status = ApplyChange(*handle, arguments.generation, write);
@@ -218,8 +284,11 @@ Status BlockStore::Write(const WriteArguments& arguments) {
   return Status::Ok();
 }
 
-Status BlockStore::CreateReplica(BlockHandle& handle, const WriteArguments& arguments) {
-  const uint64_t wanted_bytes = kDataOffset + arguments.data.size();
+Status BlockStore::CreateReplica(BlockHandle& handle, Generation generation, uint64_t wanted_bytes,
+                                 const Fill& fill) {
+  if (generation != Generation(0) && generation <= doomed_->UpTo(handle.block)) {
+    return NoReplica(handle.block);
+  }
   std::vector<StoreDisk*> candidates = DisksByFreeSpace(wanted_bytes);
   if (candidates.empty()) {
     for (auto& disk : disks_) MakeRoom(*disk);
@@ -228,9 +297,10 @@ Status BlockStore::CreateReplica(BlockHandle& handle, const WriteArguments& argu
   Status last(StatusCode::kNoSpace, "block " + std::to_string(handle.block.value()) +
                                         ": no disk of this server has room for a new replica");
   for (StoreDisk* disk : candidates) {
-    Status created = CreateOn(*disk, handle, arguments);
+    Status created = CreateOn(*disk, handle, generation, fill);
     if (created.ok()) {
       counters_.replicas_created.fetch_add(1, std::memory_order_relaxed);
+      if (generation == Generation(0)) incomplete_->Touch(handle.block);
       return created;
     }
     last = Note(disk, created);
@@ -238,15 +308,21 @@ Status BlockStore::CreateReplica(BlockHandle& handle, const WriteArguments& argu
   return last;
 }
 
-Status BlockStore::CreateOn(StoreDisk& disk, BlockHandle& handle, const WriteArguments& arguments) {
+Status BlockStore::CreateOn(StoreDisk& disk, BlockHandle& handle, Generation generation,
+                            const Fill& fill) {
   ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk.CreateReplicaFile(handle.block));
-  auto replica = std::make_unique<ReplicaFile>(std::move(file),
-                                               ReplicaHeader{.block = handle.block,
-                                                             .generation = arguments.generation,
-                                                             .length = 0,
-                                                             .created_ns = clock_.WallNanos()});
-  Status status = replica->Write(arguments.offset, arguments.data, arguments.piece_crcs);
-  if (status.ok()) status = disk.index().Add({handle.block, arguments.generation});
+  const Era era = disk.activity().Enter(handle.block);
+  auto replica =
+      std::make_unique<ReplicaFile>(std::move(file), ReplicaHeader{.block = handle.block,
+                                                                   .generation = generation,
+                                                                   .length = 0,
+                                                                   .created_ns = clock_.WallNanos(),
+                                                                   .era = era});
+  Status status = fill ? fill(*replica) : replica->Write(0, {}, {});
+  if (status.ok()) {
+    status = disk.index().Add(
+        {.block = handle.block, .generation = generation, .era = era, .length = replica->length()});
+  }
   if (!status.ok()) {
     // A file that cannot be removed either is a left-over: CreateReplicaFile and scans know them.
     if (Status removed = disk.RemoveReplicaFile(handle.block); !removed.ok()) {
@@ -254,10 +330,16 @@ Status BlockStore::CreateOn(StoreDisk& disk, BlockHandle& handle, const WriteArg
     }
     return status.WithContext(disk.PathOf(handle.block));
   }
-  disk.NoteWritten(kDataOffset + arguments.data.size());
+  disk.NoteWritten(kDataOffset + replica->length());
+  disk.NoteCreated(replica->length());
   handle.disk = &disk;
   handle.replica = std::move(replica);
   handle.name_durable.store(false, std::memory_order_relaxed);
+  handle.suspect = false;
+  handle.suspect_base = false;
+  handle.doomed_up_to = doomed_->UpTo(handle.block);
+  handle.covered_in = era;
+  handle.growth_noted = false;
   return Status::Ok();
 }
 
@@ -279,29 +361,25 @@ Status BlockStore::Sync(BlockId block, Generation generation) {
     return Status::Ok();
   }));
   // Without the lock: writes may go on meanwhile, the caller only asks for those before.
-  Status synced = file->Sync();
-  if (synced.ok() && !handle->name_durable.load(std::memory_order_acquire)) {
-    synced = disk_.SyncDirectory(disk->FolderOf(block));
-    if (synced.ok()) handle->name_durable.store(true, std::memory_order_release);
-  }
-  if (!synced.ok()) {
-    // What was not written is lost, and a later sync would not say so: the disk is not to be
-    // trusted.
-    Status failed(StatusCode::kIo, synced.message());
-    Eject(*disk, failed);
-    return failed;
-  }
+  const bool name_durable = handle->name_durable.load(std::memory_order_acquire);
+  RETURN_IF_ERROR(Note(disk, disk->SyncReplica(block, *file, name_durable)));
+  if (!name_durable) handle->name_durable.store(true, std::memory_order_release);
   counters_.syncs.fetch_add(1, std::memory_order_relaxed);
   return Status::Ok();
 }
 
 Status BlockStore::MoveAway(BlockHandle& handle, const Location& location, bool to_trash) {
-  handle.replica.reset();
-  handle.disk = nullptr;
+  std::optional<uint32_t> length;
+  if (handle.replica != nullptr && handle.disk == location.disk) length = handle.replica->length();
+  Close(handle);
   RETURN_IF_ERROR(
-      Note(location.disk, location.disk->MoveAway({handle.block, location.generation},
+      Note(location.disk, location.disk->MoveAway(location.row,
                                                   to_trash ? StoreDisk::Destination::kTrash
-                                                           : StoreDisk::Destination::kQuarantine)));
+                                                           : StoreDisk::Destination::kQuarantine,
+                                                  length)));
+  bad_->Forget(handle.block);
+  incomplete_->Forget(handle.block);
+  doomed_->Deleted(handle.block);
   auto& counter = to_trash ? counters_.replicas_trashed : counters_.replicas_quarantined;
   counter.fetch_add(1, std::memory_order_relaxed);
   return Status::Ok();
@@ -311,12 +389,15 @@ Status BlockStore::MoveToTrash(BlockId block, Generation up_to) {
   std::shared_ptr<BlockHandle> handle = handles_->Get(block);
   std::unique_lock lock(handle->mutex);
   auto location = Locate(block);
-  if (!location.ok() && location.code() == StatusCode::kNotFound) return Status::Ok();
+  if (!location.ok() && location.code() == StatusCode::kNotFound) {
+    doomed_->Deleted(block);
+    return Status::Ok();
+  }
   RETURN_IF_ERROR(location.status());
-  if (location->generation > up_to) {
+  if (location->row.generation > up_to) {
     return Status(StatusCode::kConflict, "block " + std::to_string(block.value()) +
                                              ": the replica here has generation " +
-                                             std::to_string(location->generation.value()) +
+                                             std::to_string(location->row.generation.value()) +
                                              ", above " + std::to_string(up_to.value()));
   }
   return MoveAway(*handle, *location, true);

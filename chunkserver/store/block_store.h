@@ -40,6 +40,7 @@ class BlockHandle;
 class DoomedReplicas;
 class HandleCache;
 class IncompleteReplicas;
+class ReplicaFile;
 class StoreDisk;
 
 /// One folder that replicas are kept in. It must exist.
@@ -141,7 +142,7 @@ struct SealResult {
   /// There is no complete replica here, and none was made. The other fields are unset.
   bool absent = false;
   /// 0 when the replica was made by this call.
-  Generation before;
+  Generation before = Generation(0);
   uint32_t length = 0;
   /// CRC-32C over the page checksums (PageTable::page_crcs).
   uint32_t table_crc = 0;
@@ -397,26 +398,57 @@ class BlockStore {
   /// Checks offset, length and checksums of a write.
   static Status CheckArguments(const WriteArguments& arguments);
   /// Where the block's replica is, by the indexes: kNotFound, or kIo when its disk failed.
-  struct Location {
-    StoreDisk* disk = nullptr;
-    Generation generation;
-  };
+  struct Location;
   Result<Location> Locate(BlockId block);
 
   // These need the handle's lock, exclusively.
+
   Status OpenReplica(BlockHandle& handle);
-  Status CreateReplica(BlockHandle& handle, const WriteArguments& arguments);
-  Status CreateOn(StoreDisk& disk, BlockHandle& handle, const WriteArguments& arguments);
+  /// What is to be found out about a replica that was just opened.
+  Status ExamineOpened(BlockHandle& handle, const Location& location);
+  Status VerifyAfterCrash(BlockHandle& handle);
+  void Close(BlockHandle& handle);
+  /// Makes the block's replica on the disk with the most room. `fill` writes its first bytes; the
+  /// replica is empty without it.
+  using Fill = std::function<Status(ReplicaFile&)>;
+  Status CreateReplica(BlockHandle& handle, Generation generation, uint64_t wanted_bytes,
+                       const Fill& fill);
+  Status CreateOn(StoreDisk& disk, BlockHandle& handle, Generation generation, const Fill& fill);
+  /// Sees to it that a change of the open replica will not be missed after a crash.
+  Status CoverChange(BlockHandle& handle);
   /// Runs `change` on the open replica. After an error the replica is closed, so that the next
   /// access opens it anew and finishes or drops what was half done.
   template <typename Change>
   Status ApplyChange(BlockHandle& handle, Generation generation, Change&& change);
+  /// Gives the open replica a generation, durably with `sync`; `trusted`: it is durable and sound,
+  /// so not suspect any more. Closes it after an error.
+  Status Regenerate(BlockHandle& handle, Generation to, bool trusted, bool sync);
   Status MoveAway(BlockHandle& handle, const Location& location, bool to_trash);
+  /// `lost`: it should be here.
+  Result<SealResult> SealAbsent(BlockHandle& handle, Generation to, bool create_if_absent,
+                                bool lost);
+  Result<SealResult> SealOpened(BlockHandle& handle, Generation to, bool verify,
+                                bool accept_suspect);
+  /// Finds or makes the replica that a copy goes into.
+  Status PrepareBase(BlockHandle& handle, Generation source_generation, Generation finish,
+                     uint32_t expected_length);
+  Status FinishMove(BlockHandle& handle, StoreDisk& target, std::unique_ptr<ReplicaFile> copy);
 
   /// Runs `function` on the open replica, under the lock shared with other readers.
   template <typename Function>
   Status WithReader(BlockId block, Generation generation, Function&& function);
-  Status CheckGeneration(const BlockHandle& handle, Generation wanted) const;
+  Status CheckGeneration(const BlockHandle& handle, Generation wanted,
+                         bool for_change = false) const;
+  /// Puts the replica into the queue of bad ones when `status` is kCorruption.
+  Status ReportDamage(const BlockHandle& handle, Status status);
+  Status CopyPages(BlockId block, Generation generation, ReplicaFile* copy);
+  static Status CopyDifferingPages(const ReplicaFile& from, ReplicaFile* to);
+
+  StoreDisk* FindDisk(const std::string& disk_uuid) const;
+  /// Keeps the better one of each block's replicas where two disks have one.
+  Status ResolveDuplicates();
+  Status ResolveDuplicate(BlockId block);
+  Status SettleDisk(StoreDisk& disk);
 
   std::vector<StoreDisk*> DisksByFreeSpace(uint64_t wanted_bytes);
   void MakeRoom(StoreDisk& disk);
@@ -430,15 +462,27 @@ class BlockStore {
   Random& random_;
   const BlockStoreOptions options_;
   std::string server_uuid_;
+  bool machine_crashed_ = false;  // before this start: what is not here may have been lost
   std::vector<std::unique_ptr<StoreDisk>> disks_;  // self-synchronised
 
   // Self-synchronised.
   std::unique_ptr<HandleCache> handles_;
+  std::unique_ptr<BadReplicaQueue> bad_;
+  std::unique_ptr<DoomedReplicas> doomed_;
+  std::unique_ptr<IncompleteReplicas> incomplete_;
   StoreCounters counters_;
   std::atomic<uint64_t> highest_epoch_{0};
 
   mutable std::mutex identity_mutex_;
   std::string cluster_id_;  // guarded by identity_mutex_; so are changes of highest_epoch_
+
+  std::mutex upkeep_mutex_;
+  // Guarded by upkeep_mutex_:
+  int64_t next_settle_ms_ = 0;
+  BlockId suspects_offered_to_;  // suspects up to this one were put into the queue of bad replicas
+  bool suspects_offered_ = false;
+
+  std::mutex state_mutex_;  // changes of disks' states exclude one another
 };
 
 }  // namespace tercet

@@ -1,20 +1,14 @@
-// BlockStore: opening its disks, identities, space, failures and reports.
+// BlockStore: opening its disks, identities, states and failures.
 #include <algorithm>
 #include <map>
+#include <tuple>
 
-#include "chunkserver/store/block_store.h"
-#include "chunkserver/store/disk_identity.h"
-#include "chunkserver/store/handle_cache.h"
-#include "chunkserver/store/store_disk.h"
+#include "chunkserver/store/store_internal.h"
 #include "common/base/hex.h"
 #include "common/log/log.h"
 
 namespace tercet {
 namespace {
-
-/// The trash gives way until so much is free beyond the reserve: a few blocks, so that the active
-/// goes on choosing the disk.
-constexpr uint64_t kRoomBytes = 4 * uint64_t{kMaxBlockBytes};
 
 constexpr const char* kBootIdPath = "/proc/sys/kernel/random/boot_id";
 
@@ -133,13 +127,16 @@ Status BlockStore::OpenIndexes() {
     Status opened = disk->OpenIndex(options_.boot_id);
     if (opened.ok()) {
       any = true;
+      machine_crashed_ = machine_crashed_ || disk->run_end() == RunEnd::kMachineCrash;
+      for (BlockId block : disk->incomplete_at_start()) incomplete_->Touch(block);
       continue;
     }
     if (opened.code() != StatusCode::kIo) return opened;
     failed = opened;
     Eject(*disk, opened);
   }
-  return any ? Status::Ok() : failed;
+  if (!any) return failed;
+  return ResolveDuplicates();
 }
 
 std::string BlockStore::cluster_id() const {
@@ -198,6 +195,7 @@ std::vector<StoreDisk*> BlockStore::DisksByFreeSpace(uint64_t wanted_bytes) {
   std::vector<std::pair<uint64_t, StoreDisk*>> by_space;
   for (auto& disk : disks_) {
     if (!disk->healthy()) continue;
+    if (!disk->takes_new_replicas()) continue;
     const uint64_t available = disk->AvailableBytes();
     if (available >= wanted_bytes) by_space.emplace_back(available, disk.get());
   }
@@ -208,17 +206,6 @@ std::vector<StoreDisk*> BlockStore::DisksByFreeSpace(uint64_t wanted_bytes) {
   std::vector<StoreDisk*> disks;
   for (const auto& [available, disk] : by_space) disks.push_back(disk);
   return disks;
-}
-
-void BlockStore::MakeRoom(StoreDisk& disk) {
-  if (!disk.healthy()) return;
-  auto erased = disk.PurgeTrash(INT64_MAX, kRoomBytes);
-  if (!erased.ok()) {
-    LOG_WARN_LIMITED("purging the trash failed disk={}: {}", disk.path(),
-                     Note(&disk, erased.status()));
-  } else if (*erased > 0) {
-    LOG_INFO("emptied the trash for want of space disk={} files={}", disk.path(), *erased);
-  }
 }
 
 Status BlockStore::Note(StoreDisk* disk, Status status) {
@@ -240,83 +227,110 @@ void BlockStore::Eject(StoreDisk& disk, const Status& why) {
   if (options_.on_disk_failed) options_.on_disk_failed(disk.path(), why);
 }
 
-Status BlockStore::SyncDeletions() {
-  Status first;
-  for (auto& disk : disks_) {
-    if (!disk->healthy()) continue;
-    Status status = Note(disk.get(), disk->SyncDeletions());
-    if (first.ok()) first = status;
+StoreDisk* BlockStore::FindDisk(const std::string& disk_uuid) const {
+  for (const auto& disk : disks_) {
+    if (disk->identity().disk_uuid == disk_uuid) return disk.get();
   }
-  return first;
+  return nullptr;
 }
 
-uint64_t BlockStore::PurgeTrash(int64_t grace_ms) {
-  uint64_t erased = 0;
+Status BlockStore::SetDiskState(const std::string& disk_uuid, StoreDiskState state) {
+  std::lock_guard lock(state_mutex_);
+  StoreDisk* disk = FindDisk(disk_uuid);
+  if (disk == nullptr) return Status(StatusCode::kNotFound, "no disk " + HexOf(disk_uuid));
+  if (disk->state() == state) return Status::Ok();
+  if (state == StoreDiskState::kEjected) {
+    const bool was_healthy = disk->healthy();
+    // After errors it stays ejected because of these.
+    if (was_healthy) disk->SetState(StoreDiskState::kEjected);
+    Eject(*disk, Status(StatusCode::kIo, "by command"));
+    return Status::Ok();
+  }
+  if (disk->state() == StoreDiskState::kEjected) {
+    RETURN_IF_ERROR(disk->CheckPresent());
+    disk->MarkHealthy();
+    disk->SetState(state);
+    LOG_WARN("a disk that was ejected by command is used again disk={}", disk->path());
+    return ResolveDuplicates();
+  }
+  if (!disk->healthy()) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "disk " + disk->path() + " was ejected after errors: repair it, and start anew");
+  }
+  disk->SetState(state);
+  LOG_INFO("a disk {} disk={}",
+           state == StoreDiskState::kDraining ? "is to be emptied" : "is in service again",
+           disk->path());
+  return Status::Ok();
+}
+
+Status BlockStore::EjectDisk(const std::string& disk_uuid) {
+  return SetDiskState(disk_uuid, StoreDiskState::kEjected);
+}
+
+Status BlockStore::ResolveDuplicates() {
+  // All rows of all disks by block id, side by side.
+  constexpr size_t kRowsAtOnce = 4096;
+  std::vector<StoreDisk*> usable;
   for (auto& disk : disks_) {
-    if (!disk->healthy()) continue;
-    auto count = disk->PurgeTrash(grace_ms, kRoomBytes);
-    if (count.ok()) {
-      erased += *count;
-    } else {
-      LOG_WARN("purging the trash failed disk={}: {}", disk->path(),
-               Note(disk.get(), count.status()));
+    if (disk->healthy() && disk->has_index()) usable.push_back(disk.get());
+  }
+  if (usable.size() < 2) return Status::Ok();
+  BlockId after;
+  for (bool more = true; more;) {
+    std::map<BlockId, int> copies;
+    // Up to here the rows of every disk were read: those of others may go further.
+    BlockId complete_to(UINT64_MAX);
+    more = false;
+    for (StoreDisk* disk : usable) {
+      size_t read = 0;
+      BlockId last;
+      RETURN_IF_ERROR(disk->index().ForEach(after, [&](const ReplicaRow& row) {
+        if (read == kRowsAtOnce) return false;
+        ++read;
+        ++copies[row.block];
+        last = row.block;
+        return true;
+      }));
+      if (read < kRowsAtOnce) continue;
+      complete_to = std::min(complete_to, last);
+      more = true;
     }
+    for (const auto& [block, count] : copies) {
+      if (block > complete_to) break;
+      if (count > 1) RETURN_IF_ERROR(ResolveDuplicate(block));
+    }
+    after = complete_to;
   }
-  return erased;
+  return Status::Ok();
 }
 
-std::vector<ReplicaRangeDigest> BlockStore::RangeDigests() const {
-  std::map<uint64_t, ReplicaRangeDigest> sums;
-  for (const auto& disk : disks_) {
-    if (disk->healthy() && disk->has_index()) disk->index().AddDigests(&sums);
-  }
-  std::vector<ReplicaRangeDigest> digests;
-  digests.reserve(sums.size());
-  for (const auto& [range, sum] : sums) digests.push_back(sum);
-  return digests;
-}
-
-Result<std::vector<ReplicaInfo>> BlockStore::ListReplicas(uint64_t range) const {
-  std::vector<ReplicaInfo> all;
-  for (const auto& disk : disks_) {
+Status BlockStore::ResolveDuplicate(BlockId block) {
+  std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+  std::unique_lock lock(handle->mutex);
+  std::vector<Location> found;
+  for (auto& disk : disks_) {
     if (!disk->healthy() || !disk->has_index()) continue;
-    ASSIGN_OR_RETURN(std::vector<ReplicaInfo> some, disk->index().List(range));
-    all.insert(all.end(), some.begin(), some.end());
+    auto row = disk->index().Find(block);
+    if (row.ok()) found.push_back({disk.get(), *row});
   }
-  std::sort(all.begin(), all.end(),
-            [](const ReplicaInfo& a, const ReplicaInfo& b) { return a.block < b.block; });
-  return all;
-}
-
-void BlockStore::CheckDisks() {
-  for (auto& disk : disks_) {
-    if (!disk->healthy()) continue;
-    Status present = Note(disk.get(), disk->CheckPresent());
-    if (!present.ok() && disk->healthy()) LOG_WARN_LIMITED("a disk was not checked: {}", present);
+  if (found.size() < 2) return Status::Ok();
+  // The later generation; of equal ones a sound one, and the longer.
+  std::sort(found.begin(), found.end(), [](const Location& a, const Location& b) {
+    return std::make_tuple(a.row.generation, !a.row.suspect, a.row.length) >
+           std::make_tuple(b.row.generation, !b.row.suspect, b.row.length);
+  });
+  Close(*handle);
+  for (size_t i = 1; i < found.size(); ++i) {
+    const bool incomplete = found[i].row.generation == Generation(0);
+    LOG_WARN(
+        "two disks hold a block: put one away block={} kept={} generation={} other={} "
+        "generation={}",
+        block, found[0].disk->path(), found[0].row.generation, found[i].disk->path(),
+        found[i].row.generation);
+    RETURN_IF_ERROR(MoveAway(*handle, found[i], incomplete));
   }
-}
-
-std::vector<StoreDiskStatus> BlockStore::Disks() {
-  std::vector<StoreDiskStatus> report;
-  for (auto& disk : disks_) {
-    StoreDiskStatus status;
-    status.disk_uuid = disk->identity().disk_uuid;
-    status.path = disk->path();
-    status.replica_count = disk->has_index() ? disk->index().replica_count() : 0;
-    if (disk->healthy()) {
-      auto space = disk->Space();
-      if (space.ok()) {
-        status.total_bytes = space->total_bytes;
-        status.available_bytes = disk->AvailableBytes();
-      } else if (Note(disk.get(), space.status()).code() != StatusCode::kIo) {
-        LOG_WARN_LIMITED("the space of a disk is not known disk={}: {}", disk->path(),
-                         space.status());
-      }
-    }
-    status.healthy = disk->healthy();
-    report.push_back(std::move(status));
-  }
-  return report;
+  return Status::Ok();
 }
 
 }  // namespace tercet

@@ -1,6 +1,7 @@
 #include "chunkserver/store/handle_cache.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace tercet {
 
@@ -30,6 +31,28 @@ std::shared_ptr<BlockHandle> HandleCache::Get(BlockId block) {
     candidate = next;
   }
   return handle;
+}
+
+std::shared_ptr<BlockHandle> HandleCache::Find(BlockId block) {
+  Shard& shard = shards_[block.value() % kShards];
+  std::lock_guard lock(shard.mutex);
+  auto found = shard.places.find(block);
+  return found == shard.places.end() ? nullptr : *found->second;
+}
+
+void HandleCache::ForEach(const std::function<void(BlockHandle&)>& visit) {
+  for (Shard& shard : shards_) {
+    std::vector<std::shared_ptr<BlockHandle>> handles;
+    {
+      std::lock_guard lock(shard.mutex);
+      handles.assign(shard.recent.begin(), shard.recent.end());
+    }
+    for (const auto& handle : handles) visit(*handle);
+  }
+}
+
+void HandleCache::WaitForWriters() {
+  ForEach([](BlockHandle& handle) { std::shared_lock lock(handle.mutex); });
 }
 
 size_t HandleCache::size() const {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include <unordered_map>
 
 #include "chunkserver/store/replica_file.h"
+#include "chunkserver/store/replica_format.h"
 #include "common/base/ids.h"
 
 namespace tercet {
@@ -32,6 +34,13 @@ class BlockHandle {
   // Guarded by mutex: both null while the replica is not open.
   StoreDisk* disk = nullptr;  // lives as long as the store
   std::unique_ptr<ReplicaFile> replica;
+  // While it is open:
+  bool suspect = false;
+  bool suspect_base = false;  // suspect, but a copy may write to it
+  Generation doomed_up_to;    // not served up to this generation
+  Era covered_in;             // its changes are covered in this era (activity_log.h)
+  bool growth_noted = false;
+  uint64_t changes = 0;  // since the handle was made
 };
 
 /// Thread-safe.
@@ -40,6 +49,13 @@ class HandleCache {
   /// Keeps up to about `max_handles`; more only while more are in use at once.
   explicit HandleCache(size_t max_handles);
   std::shared_ptr<BlockHandle> Get(BlockId block);
+  /// Null when there is none at the moment.
+  std::shared_ptr<BlockHandle> Find(BlockId block);
+  /// Calls `visit` with each handle there is, without any lock.
+  void ForEach(const std::function<void(BlockHandle&)>& visit);
+  /// Returns when every user that had a handle's lock exclusively at the time of the call has
+  /// given it up.
+  void WaitForWriters();
   size_t size() const;
 
  private:

@@ -219,6 +219,55 @@ Status ReplicaFile::Truncate(uint32_t new_length) {
   return Status::Ok();
 }
 
+Result<std::vector<uint32_t>> ReplicaFile::DamagedPages(PageRange pages, bool from_platter) const {
+  constexpr uint32_t kPiecePages = 256;
+  std::vector<uint32_t> damaged;
+  std::string bytes;
+  const uint32_t end = pages.first + pages.count;
+  for (uint32_t first = pages.first; first < end; first += kPiecePages) {
+    const uint32_t count = std::min(kPiecePages, end - first);
+    const uint64_t offset = kDataOffset + uint64_t{first} * kPageBytes;
+    if (from_platter) file_->DropCache(offset, uint64_t{count} * kPageBytes);
+    RETURN_IF_ERROR(ReadPages(first, count, &bytes));
+    if (from_platter) file_->DropCache(offset, uint64_t{count} * kPageBytes);
+    for (uint32_t i = 0; i < count; ++i) {
+      if (EntryOf(bytes.data() + size_t{i} * kPageBytes) != table_[first + i]) {
+        damaged.push_back(first + i);
+      }
+    }
+  }
+  return damaged;
+}
+
+Status ReplicaFile::Rename(Generation generation, Era era) {
+  header_.generation = generation;
+  header_.era = era;
+  return WriteHead(ReplicaIntent{});
+}
+
+Status ReplicaFile::CutTail() {
+  RETURN_IF_ERROR(WriteHead(ReplicaIntent{}));
+  RETURN_IF_ERROR(file_->Truncate(kDataOffset + uint64_t{header_.length}));
+  const auto used = static_cast<uint32_t>(table_.size());
+  return WriteTable(used, std::vector<uint32_t>(kMaxBlockPages - used, 0));
+}
+
+Status ReplicaFile::AcceptPages(const std::vector<uint32_t>& damaged) {
+  std::string page;
+  for (uint32_t index : damaged) {
+    RETURN_IF_ERROR(ReadPages(index, 1, &page));
+    table_[index] = EntryOf(page.data());
+    RETURN_IF_ERROR(WriteTable(index, {table_[index]}));
+  }
+  return Status::Ok();
+}
+
+uint32_t ReplicaFile::TableCrc() const {
+  std::string crcs;
+  AppendCrcs({.first = 0, .count = static_cast<uint32_t>(table_.size())}, &crcs);
+  return Crc32c(crcs);
+}
+
 Status ReplicaFile::WriteHead(const ReplicaIntent& intent) {
   std::string head;
   head.reserve(kTableOffset);

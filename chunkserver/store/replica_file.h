@@ -54,7 +54,21 @@ class ReplicaFile {
   /// `new_length` must not be over length().
   Status Truncate(uint32_t new_length);
 
+  /// All pages of [first, first + count) that fail their checksum. `from_platter`: not from the
+  /// system's cache, as far as that can be had.
+  Result<std::vector<uint32_t>> DamagedPages(PageRange pages, bool from_platter) const;
+  /// Gives it another generation and era, in the file as well (one write, not synced).
+  Status Rename(Generation generation, Era era);
+  /// After a crash of the machine: takes away what is behind the length in data and table.
+  Status CutTail();
+  /// Takes damaged pages for what they hold; they match their checksums afterwards. They must have
+  /// been found by DamagedPages.
+  Status AcceptPages(const std::vector<uint32_t>& damaged);
+  /// CRC-32C over what AppendCrcs gives of all pages.
+  uint32_t TableCrc() const;
+
   Generation generation() const { return header_.generation; }
+  Era era() const { return header_.era; }
   uint32_t length() const { return header_.length; }
   const std::shared_ptr<File>& file() const { return file_; }
   /// The intent slot was found damaged: if a change was half done, its pages count as damaged.

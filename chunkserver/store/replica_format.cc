@@ -38,7 +38,7 @@ void EncodeReplicaHead(const ReplicaHeader& header, const ReplicaIntent& intent,
   PutFixed64(out, header.block.value());
   PutFixed64(out, header.generation.value());
   PutFixed32(out, header.length);
-  PutFixed32(out, 0);
+  PutFixed32(out, header.era.value());
   PutFixed64(out, static_cast<uint64_t>(header.created_ns));
   out->resize(start + kHeaderCrcOffset, '\0');
   PutFixed32(out, Crc32c(out->data() + start, kHeaderCrcOffset));
@@ -65,16 +65,16 @@ Result<ReplicaHeader> DecodeReplicaHeader(std::string_view bytes) {
   }
   const uint32_t version = in.Fixed32();
   const uint32_t flags = in.Fixed32();
-  if (version != kReplicaVersion || flags != 0) {
-    return Status(StatusCode::kVersionTooNew, "replica header: format " + std::to_string(version) +
-                                                  " with flags " + std::to_string(flags) +
-                                                  "; this program knows format 1: update it");
+  if (version < kOldestReplicaVersion || version > kReplicaVersion || flags != 0) {
+    return Status(StatusCode::kVersionTooNew,
+                  "replica header: format " + std::to_string(version) + " with flags " +
+                      std::to_string(flags) + "; this program knows formats 1 and 2: update it");
   }
   ReplicaHeader header;
   header.block = BlockId(in.Fixed64());
   header.generation = Generation(in.Fixed64());
   header.length = in.Fixed32();
-  in.Fixed32();
+  header.era = Era(in.Fixed32());  // 0 in format 1
   header.created_ns = static_cast<int64_t>(in.Fixed64());
   if (header.length > kMaxBlockBytes) return Damaged("header: length over the limit");
   return header;

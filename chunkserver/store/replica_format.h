@@ -21,7 +21,8 @@ inline constexpr uint32_t kMaxBlockPages = kMaxBlockBytes / kPageBytes;
 
 // Places in the file. They are part of the format.
 inline constexpr uint64_t kReplicaMagic = 0x314b4c4254435254;  // "TRCTBLK1" in memory order
-inline constexpr uint32_t kReplicaVersion = 1;
+inline constexpr uint32_t kReplicaVersion = 2;
+inline constexpr uint32_t kOldestReplicaVersion = 1;  // without an era
 inline constexpr uint32_t kReplicaHeaderBytes = 256;
 inline constexpr uint32_t kIntentOffset = kReplicaHeaderBytes;
 inline constexpr uint32_t kIntentBytes = 1792;
@@ -29,6 +30,7 @@ inline constexpr uint32_t kIntentEntriesOffset = 32;  // within the slot
 inline constexpr uint32_t kMaxIntentPages = (kIntentBytes - kIntentEntriesOffset) / 4;
 inline constexpr uint32_t kTableOffset = kIntentOffset + kIntentBytes;
 inline constexpr uint32_t kDataOffset = 17 * kPageBytes;
+inline constexpr uint32_t kFirstPageEntries = (kPageBytes - kTableOffset) / 4;
 static_assert(kTableOffset + 4 * kMaxBlockPages <= kDataOffset);
 
 /// CRC-32C of 4096 zero bytes. A table entry is the page's CRC XOR this, so that a hole in the
@@ -38,11 +40,25 @@ inline constexpr uint32_t kZeroPageCrc = 0x98f94189;
 /// How many pages `length` bytes take.
 constexpr uint32_t PagesFor(uint32_t length) { return (length + kPageBytes - 1) / kPageBytes; }
 
+/// A span of time of one disk: activity_log.h. 0 is before all.
+using Era = StrongId<struct EraTag, uint32_t>;
+
+/// How many bytes of a disk a replica of `length` bytes takes, when it has no holes.
+constexpr uint64_t ReplicaBytes(uint32_t length) {
+  const uint64_t pages = PagesFor(length);
+  const uint64_t table_pages =
+      pages <= kFirstPageEntries
+          ? 0
+          : (pages - kFirstPageEntries + kPageBytes / 4 - 1) / (kPageBytes / 4);
+  return (1 + table_pages + pages) * kPageBytes;
+}
+
 struct ReplicaHeader {
   BlockId block;
-  Generation generation;
+  Generation generation;   // 0: an incomplete copy
   uint32_t length = 0;     // highest byte written + 1
   int64_t created_ns = 0;  // for people
+  Era era;                 // in which it was made, or one by whose end it was durable
 };
 
 /// What a change that may be half done was about to do.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <tuple>
 
 #include "chunkserver/store/replica_format.h"
 #include "common/log/log.h"
@@ -23,8 +24,12 @@ constexpr std::string_view kReplicaSuffix = ".blk";
 constexpr int kFolderShift = 10;
 constexpr size_t kFolderCount = 4096;
 
-constexpr size_t kScanBatch = 1000;
 constexpr int64_t kSpaceMaxAgeMs = 500;
+/// Kept free even from replicas that grow: so much, on small disks no more than the percentage.
+constexpr uint64_t kGrowthReserveBytes = 8 << 20;
+constexpr uint64_t kGrowthReservePercent = 2;
+/// So many written files or fewer are synced one by one, not with their whole file system.
+constexpr size_t kFewFiles = 24;
 
 size_t FolderNumber(BlockId block) { return (block.value() >> kFolderShift) % kFolderCount; }
 
@@ -51,6 +56,13 @@ Status NotAReplicaName(std::string_view name) {
 }
 
 }  // namespace
+
+std::string ReplicaFolderName(BlockId block) { return FolderName(FolderNumber(block)); }
+
+bool IsReplicaFolderName(const std::string& name) {
+  size_t number = 0;
+  return ParseAll(std::string_view(name), 16, &number) && FolderName(number) == name;
+}
 
 std::string ReplicaFileName(BlockId block) { return HexName(block) + std::string(kReplicaSuffix); }
 
@@ -92,6 +104,7 @@ StoreDisk::StoreDisk(Disk& disk, Clock& clock, const StoreDiskOptions& options,
       index_path_(options.index_path.empty() ? Inside(kIndexName) : options.index_path),
       reserve_bytes_(store_options.reserve_bytes),
       reserve_max_percent_(store_options.reserve_max_percent),
+      index_io_(store_options.index_io),
       folder_exists_(kFolderCount) {}
 
 Result<std::unique_ptr<StoreDisk>> StoreDisk::Open(Disk& disk, Clock& clock,
@@ -118,6 +131,12 @@ Result<std::unique_ptr<StoreDisk>> StoreDisk::Open(Disk& disk, Clock& clock,
   RETURN_IF_ERROR(store->LoadIdentity().WithContext(where));
   for (std::string_view name : {kBlocksName, kTrashName, kQuarantineName}) {
     RETURN_IF_ERROR(disk.MakeDirectories(store->Inside(name)).WithContext(where));
+  }
+  auto file_system = disk.OpenFileSystem(store->path_);
+  if (file_system.ok()) {
+    store->file_system_ = std::move(file_system).value();
+  } else if (file_system.code() != StatusCode::kNotSupported) {
+    return file_system.status().WithContext(where);
   }
   return store;
 }
@@ -172,82 +191,16 @@ Status StoreDisk::WriteEpoch(Epoch epoch) {
 }
 
 Status StoreDisk::CheckPresent() const {
-  ASSIGN_OR_RETURN(bool present, disk_.Exists(Inside(kIdentityName)));
-  if (present) return Status::Ok();
-  return Status(StatusCode::kIo, "disk folder " + path_ + " lost its identity file: unmounted?");
-}
-
-Status StoreDisk::OpenIndex(const std::string& boot_id) {
-  auto opened = ReplicaIndex::Open(index_path_, boot_id);
-  if (opened.ok()) {
-    index_ = std::move(opened).value();
-    return Status::Ok();
+  auto bytes = ReadWholeFile(disk_, Inside(kIdentityName), kMaxIdentityFileBytes);
+  if (!bytes.ok() && bytes.code() == StatusCode::kNotFound) {
+    return Status(StatusCode::kIo, "disk folder " + path_ + " lost its identity file: unmounted?");
   }
-  if (opened.code() == StatusCode::kVersionTooNew) return opened.status().WithContext(path_);
-  // Also after kIo: LevelDB reports damage in its own file names and manifests that way. A disk
-  // that is truly dead fails the scan as well.
-  const int64_t start = clock_.MonotonicMillis();
-  RETURN_IF_ERROR(RebuildIndex(boot_id).WithContext("disk folder " + path_ + ": rebuild index"));
-  if (index_->replica_count() > 0) {
-    LOG_WARN("rebuilt the replica index disk={} replicas={} took_ms={} because: {}", path_,
-             index_->replica_count(), clock_.MonotonicMillis() - start, opened.status().message());
-  }
-  return Status::Ok();
-}
-
-Status StoreDisk::RebuildIndex(const std::string& boot_id) {
-  ASSIGN_OR_RETURN(index_, ReplicaIndex::StartRebuild(index_path_, boot_id));
-  ASSIGN_OR_RETURN(std::vector<std::string> folders, disk_.List(Inside(kBlocksName)));
-  std::vector<ReplicaInfo> found;
-  for (const std::string& folder : folders) {
-    size_t number = 0;
-    if (!ParseAll(std::string_view(folder), 16, &number) || FolderName(number) != folder) {
-      LOG_WARN("ignored what is no folder of replicas: {}/{}/{}", path_, kBlocksName, folder);
-      continue;
-    }
-    RETURN_IF_ERROR(ScanFolder(folder, &found));
-  }
-  RETURN_IF_ERROR(index_->AddBatch(found));
-  return index_->FinishRebuild();
-}
-
-Status StoreDisk::ScanFolder(const std::string& folder, std::vector<ReplicaInfo>* found) {
-  const std::string folder_path = Inside(kBlocksName) + "/" + folder;
-  ASSIGN_OR_RETURN(std::vector<std::string> names, disk_.List(folder_path));
-  for (const std::string& name : names) {
-    const std::string path = folder_path + "/" + name;
-    auto block = ParseReplicaFileName(name);
-    if (!block.ok() || FolderName(FolderNumber(*block)) != folder) {
-      LOG_WARN("ignored what is no replica of this folder: {}", path);
-      continue;
-    }
-    ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk_.Open(path, OpenMode::kReadOnly));
-    std::string bytes(kReplicaHeaderBytes, '\0');
-    ASSIGN_OR_RETURN(size_t count, file->ReadAt(0, bytes));
-    bytes.resize(count);
-    auto header = DecodeReplicaHeader(bytes);
-    if (!header.ok() && header.code() == StatusCode::kVersionTooNew) return header.status();
-    if (!header.ok() || header->block != *block) {
-      LOG_WARN("quarantined a replica with a damaged header: {}", path);
-      RETURN_IF_ERROR(RenameAway(folder_path, name,
-                                 {*block, Generation(0), clock_.WallNanos() / 1'000'000'000},
-                                 Destination::kQuarantine));
-      continue;
-    }
-    found->push_back({*block, header->generation});
-    if (found->size() >= kScanBatch) {
-      RETURN_IF_ERROR(index_->AddBatch(*found));
-      found->clear();
-    }
-  }
-  return Status::Ok();
-}
-
-void StoreDisk::Close() {
-  if (index_ == nullptr || !healthy()) return;
-  if (Status status = index_->MarkClean(); !status.ok()) {
-    LOG_WARN("the replica index could not be closed cleanly disk={}: {}", path_, status);
-  }
+  RETURN_IF_ERROR(bytes.status());
+  auto found = DecodeDiskIdentity(*bytes);
+  if (found.ok() && found->disk_uuid == identity().disk_uuid) return Status::Ok();
+  return Status(
+      StatusCode::kIo,
+      "disk folder " + path_ + " has another disk's identity file now: was the disk swapped?");
 }
 
 std::string StoreDisk::FolderOf(BlockId block) const {
@@ -295,14 +248,90 @@ Status StoreDisk::RenameAway(const std::string& from_folder, const std::string& 
   return Status::Ok();
 }
 
-Status StoreDisk::MoveAway(ReplicaInfo replica, Destination destination) {
-  Status moved = RenameAway(FolderOf(replica.block), ReplicaFileName(replica.block),
-                            {replica.block, replica.generation, clock_.WallNanos() / 1'000'000'000},
-                            destination);
+Status StoreDisk::MoveAway(const ReplicaRow& row, Destination destination,
+                           std::optional<uint32_t> known_length) {
+  // The row's length is that of the last settling; the bytes were counted by the true one.
+  uint32_t length = known_length.value_or(row.length);
+  if (!known_length.has_value()) {
+    if (auto header = ReadHeader(PathOf(row.block)); header.ok()) length = header->length;
+  }
+  Status moved =
+      RenameAway(FolderOf(row.block), ReplicaFileName(row.block),
+                 {row.block, row.generation, clock_.WallNanos() / 1'000'000'000}, destination);
   // No file: an earlier move was cut short before the row went.
   if (!moved.ok() && moved.code() != StatusCode::kNotFound) return moved;
   if (!moved.ok()) RETURN_IF_ERROR(CheckPresent());
-  return index_->Remove(replica);
+  if (moved.ok()) BytesIn(destination).fetch_add(ReplicaBytes(length), std::memory_order_relaxed);
+  replica_bytes_.fetch_sub(std::min(replica_bytes(), ReplicaBytes(length)),
+                           std::memory_order_relaxed);
+  RETURN_IF_ERROR(activity_->Cleared(row.block).status());
+  return index_->Remove(row);
+}
+
+Status StoreDisk::ForgetRow(const ReplicaRow& row) {
+  const uint64_t bytes = ReplicaBytes(row.length);
+  replica_bytes_.fetch_sub(std::min(replica_bytes(), bytes), std::memory_order_relaxed);
+  RETURN_IF_ERROR(activity_->Cleared(row.block).status());
+  return index_->Remove(row);
+}
+
+Status StoreDisk::CorrectLength(BlockId block) {
+  auto row = index_->Find(block);
+  if (row.code() == StatusCode::kNotFound) return Status::Ok();
+  RETURN_IF_ERROR(row.status());
+  auto header = ReadHeader(PathOf(block));
+  if (header.code() == StatusCode::kNotFound || header.code() == StatusCode::kCorruption) {
+    return Status::Ok();  // the next access will tell
+  }
+  RETURN_IF_ERROR(header.status());
+  if (header->length == row->length) return Status::Ok();
+  ReplicaRow corrected = *row;
+  corrected.length = header->length;
+  return index_->Replace(*row, corrected);
+}
+
+Status StoreDisk::ChangeReplica(ReplicaFile& replica, const ReplicaRow& before,
+                                const ReplicaRow& after, bool sync) {
+  ReplicaRow changing = after;
+  changing.changing = true;
+  RETURN_IF_ERROR(index_->Replace(before, changing));
+  Status changed = replica.Rename(after.generation, after.era);
+  if (changed.ok() && sync) changed = SyncReplica(after.block, *replica.file(), false);
+  // After an error the header may have changed or not: the row goes on asking for it.
+  RETURN_IF_ERROR(changed);
+  return index_->Replace(changing, after);
+}
+
+Status StoreDisk::SyncReplica(BlockId block, File& file, bool name_is_durable) {
+  Status synced = file.Sync();
+  if (synced.ok() && !name_is_durable) synced = disk_.SyncDirectory(FolderOf(block));
+  if (synced.ok()) return synced;
+  // What was not written is lost, and a later sync would not say so: the disk is not to be trusted.
+  return Status(StatusCode::kIo, synced.message());
+}
+
+Status StoreDisk::MakeDurable(const ActivityLog::Round& round) {
+  if (round.all || round.written.size() > kFewFiles) {
+    if (file_system_ == nullptr) {
+      return Status(StatusCode::kNotSupported, path_ + ": cannot be synced as a whole");
+    }
+    Status synced = file_system_->Sync();
+    return synced.ok() ? synced : Status(StatusCode::kIo, synced.message());
+  }
+  std::set<std::string> folders;
+  for (const auto& [block, grown] : round.written) {
+    auto file = disk_.Open(PathOf(block), OpenMode::kReadOnly);
+    if (!file.ok() && file.code() == StatusCode::kNotFound) continue;  // deleted meanwhile
+    RETURN_IF_ERROR(file.status());
+    Status synced = (*file)->Sync();
+    if (!synced.ok()) return Status(StatusCode::kIo, synced.message());
+    folders.insert(FolderOf(block));
+  }
+  for (const std::string& folder : folders) {
+    Status synced = disk_.SyncDirectory(folder);
+    if (!synced.ok()) return Status(StatusCode::kIo, synced.message());
+  }
+  return Status::Ok();
 }
 
 Status StoreDisk::SyncDeletions() {
@@ -321,25 +350,60 @@ Status StoreDisk::SyncDeletions() {
   return Status::Ok();
 }
 
-Result<uint64_t> StoreDisk::PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes) {
-  const std::string trash = Inside(kTrashName);
-  ASSIGN_OR_RETURN(std::vector<std::string> names, disk_.List(trash));
-  std::vector<std::pair<int64_t, std::string>> by_age;
+Result<std::vector<std::pair<RemovedName, std::string>>> StoreDisk::PutAway(
+    Destination destination) const {
+  ASSIGN_OR_RETURN(
+      std::vector<std::string> names,
+      disk_.List(Inside(destination == Destination::kTrash ? kTrashName : kQuarantineName)));
+  std::vector<std::pair<RemovedName, std::string>> by_age;
   for (std::string& name : names) {
     auto removed = ParseRemovedName(name);
-    if (removed.ok()) by_age.emplace_back(removed->removed_s, std::move(name));
+    if (removed.ok()) by_age.emplace_back(*removed, std::move(name));
   }
-  std::sort(by_age.begin(), by_age.end());
+  std::sort(by_age.begin(), by_age.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first.removed_s, a.second) < std::tie(b.first.removed_s, b.second);
+  });
+  return by_age;
+}
+
+Status StoreDisk::Erase(Destination destination, const std::string& name) {
+  const std::string path =
+      Inside(destination == Destination::kTrash ? kTrashName : kQuarantineName) + "/" + name;
+  uint64_t bytes = 0;
+  if (auto header = ReadHeader(path); header.ok()) bytes = ReplicaBytes(header->length);
+  Status removed = disk_.Remove(path);
+  // Another purge may run at the same time.
+  if (!removed.ok()) return removed.code() == StatusCode::kNotFound ? Status::Ok() : removed;
+  std::atomic<uint64_t>& total = BytesIn(destination);
+  total.fetch_sub(std::min(total.load(std::memory_order_relaxed), bytes),
+                  std::memory_order_relaxed);
+  return removed;
+}
+
+Status StoreDisk::CountPutAway() {
+  for (Destination destination : {Destination::kTrash, Destination::kQuarantine}) {
+    ASSIGN_OR_RETURN(auto names, PutAway(destination));
+    uint64_t bytes = 0;
+    for (const auto& [removed, name] : names) {
+      auto header = ReadHeader(
+          Inside(destination == Destination::kTrash ? kTrashName : kQuarantineName) + "/" + name);
+      if (header.ok()) bytes += ReplicaBytes(header->length);
+    }
+    BytesIn(destination).store(bytes, std::memory_order_relaxed);
+  }
+  return Status::Ok();
+}
+
+Result<uint64_t> StoreDisk::PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes) {
+  ASSIGN_OR_RETURN(auto by_age, PutAway(Destination::kTrash));
   const int64_t now_ms = clock_.WallNanos() / 1'000'000;
   uint64_t erased = 0;
-  for (const auto& [removed_s, name] : by_age) {
-    if (now_ms - removed_s * 1000 < grace_ms) {
+  for (const auto& [removed, name] : by_age) {
+    if (now_ms - removed.removed_s * 1000 < grace_ms) {
       ASSIGN_OR_RETURN(DiskSpace space, disk_.Space(path_));
       if (space.available_bytes >= 2 * ReserveOf(space) + wanted_bytes) break;
     }
-    Status removed = disk_.Remove(trash + "/" + name);
-    // Another purge may run at the same time.
-    if (!removed.ok() && removed.code() != StatusCode::kNotFound) return removed;
+    RETURN_IF_ERROR(Erase(Destination::kTrash, name));
     ++erased;
   }
   if (erased > 0) {
@@ -349,15 +413,42 @@ Result<uint64_t> StoreDisk::PurgeTrash(int64_t grace_ms, uint64_t wanted_bytes) 
   return erased;
 }
 
+Result<uint64_t> StoreDisk::PurgeQuarantine(int64_t retention_ms) {
+  ASSIGN_OR_RETURN(auto by_age, PutAway(Destination::kQuarantine));
+  const int64_t now_ms = clock_.WallNanos() / 1'000'000;
+  uint64_t erased = 0;
+  for (const auto& [removed, name] : by_age) {
+    if (now_ms - removed.removed_s * 1000 < retention_ms) break;
+    RETURN_IF_ERROR(Erase(Destination::kQuarantine, name));
+    ++erased;
+  }
+  return erased;
+}
+
 Result<DiskSpace> StoreDisk::Space() {
   const int64_t now_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
   if (space_read_ms_ < 0 || now_ms - space_read_ms_ >= kSpaceMaxAgeMs) {
-    written_since_.store(0, std::memory_order_relaxed);
-    ASSIGN_OR_RETURN(space_, disk_.Space(path_));
+    RETURN_IF_ERROR(ReadSpace());
     space_read_ms_ = now_ms;
   }
   return space_;
+}
+
+Status StoreDisk::ReadSpace() {
+  written_since_.store(0, std::memory_order_relaxed);
+  ASSIGN_OR_RETURN(space_, disk_.Space(path_));
+  const uint64_t kept =
+      std::min(kGrowthReserveBytes, space_.total_bytes / 100 * kGrowthReservePercent);
+  growth_bytes_.store(space_.available_bytes > kept ? space_.available_bytes - kept : 0,
+                      std::memory_order_relaxed);
+  return Status::Ok();
+}
+
+bool StoreDisk::ReadRoomToGrow() {
+  std::lock_guard lock(mutex_);
+  // When space cannot be read the write itself will say what is wrong.
+  return !ReadSpace().ok() || growth_bytes_.load(std::memory_order_relaxed) > 0;
 }
 
 uint64_t StoreDisk::ReserveOf(const DiskSpace& space) const {
@@ -365,6 +456,7 @@ uint64_t StoreDisk::ReserveOf(const DiskSpace& space) const {
 }
 
 uint64_t StoreDisk::AvailableBytes() {
+  if (!takes_new_replicas()) return 0;
   auto space = Space();
   if (!space.ok()) return 0;
   const uint64_t taken = ReserveOf(*space) + written_since_.load(std::memory_order_relaxed);

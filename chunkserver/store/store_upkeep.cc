@@ -1,0 +1,140 @@
+// BlockStore: what is done now and then.
+#include <algorithm>
+
+#include "chunkserver/store/store_internal.h"
+#include "common/log/log.h"
+
+namespace tercet {
+namespace {
+
+/// The trash gives way until so much is free beyond the reserve: a few blocks, so that the active
+/// goes on choosing the disk.
+constexpr uint64_t kRoomBytes = 4 * uint64_t{kMaxBlockBytes};
+/// So many marked replicas are verified at once after a crash of the process.
+constexpr size_t kVerifiedAtOnce = 4;
+
+}  // namespace
+
+void BlockStore::Maintain() {
+  std::lock_guard upkeep(upkeep_mutex_);
+  const int64_t now_ms = clock_.MonotonicMillis();
+  const bool due = now_ms >= next_settle_ms_;
+  if (due) next_settle_ms_ = now_ms + options_.settle_interval_ms;
+  for (auto& disk : disks_) {
+    if (!disk->healthy()) continue;
+    // Opening it is what verifies it.
+    for (BlockId block : disk->activity().ToVerify(kVerifiedAtOnce)) {
+      std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+      std::unique_lock lock(handle->mutex);
+      if (handle->replica != nullptr) continue;
+      if (Status opened = OpenReplica(*handle); !opened.ok()) {
+        LOG_WARN_LIMITED("a replica was not verified after the crash: {}", opened);
+      }
+    }
+    if (!due && !disk->activity().overflowed()) continue;
+    if (Status settled = Note(disk.get(), SettleDisk(*disk)); !settled.ok()) {
+      LOG_WARN_LIMITED("what was written is not settled yet disk={}: {}", disk->path(), settled);
+    }
+  }
+  for (BlockId block : incomplete_->Untouched(options_.incomplete_retention_ms)) {
+    std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+    std::unique_lock lock(handle->mutex);
+    incomplete_->Forget(block);
+    auto location = Locate(block);
+    if (!location.ok() || location->row.generation != Generation(0)) continue;
+    LOG_INFO("nobody went on with an incomplete copy block={}", block);
+    if (Status moved = MoveAway(*handle, *location, true); !moved.ok()) {
+      LOG_WARN_LIMITED("an incomplete copy stays: {}", moved);
+      incomplete_->Touch(block);
+    }
+  }
+}
+
+Status BlockStore::SettleDisk(StoreDisk& disk) {
+  ActivityLog& activity = disk.activity();
+  if (disk.index().suspect_count() == 0) RETURN_IF_ERROR(activity.ForgetSuspects());
+  auto round = activity.BeginRound();
+  if (!round.has_value()) return Status::Ok();
+  handles_->WaitForWriters();
+  Status durable = disk.MakeDurable(*round);
+  if (!durable.ok()) {
+    activity.AbandonRound(std::move(*round));
+    return durable;
+  }
+  RETURN_IF_ERROR(activity.FinishRound(*round));
+  for (const auto& [block, grown] : round->written) {
+    if (!grown) continue;
+    std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+    std::unique_lock lock(handle->mutex);
+    RETURN_IF_ERROR(disk.CorrectLength(block));
+  }
+  return Status::Ok();
+}
+
+void BlockStore::MakeRoom(StoreDisk& disk) {
+  if (!disk.healthy()) return;
+  auto erased = disk.PurgeTrash(INT64_MAX, kRoomBytes);
+  if (!erased.ok()) {
+    LOG_WARN_LIMITED("purging the trash failed disk={}: {}", disk.path(),
+                     Note(&disk, erased.status()));
+  } else if (*erased > 0) {
+    LOG_INFO("emptied the trash for want of space disk={} files={}", disk.path(), *erased);
+  }
+}
+
+Status BlockStore::SyncDeletions() {
+  Status first;
+  for (auto& disk : disks_) {
+    if (!disk->healthy()) continue;
+    Status status = Note(disk.get(), disk->SyncDeletions());
+    if (first.ok()) first = status;
+  }
+  return first;
+}
+
+uint64_t BlockStore::PurgeTrash(int64_t grace_ms) {
+  uint64_t erased = 0;
+  for (auto& disk : disks_) {
+    if (!disk->healthy()) continue;
+    auto trash = disk->PurgeTrash(grace_ms, kRoomBytes);
+    auto quarantine = disk->PurgeQuarantine(options_.quarantine_retention_ms);
+    for (const auto& purged : {trash, quarantine}) {
+      if (purged.ok()) {
+        erased += *purged;
+      } else {
+        LOG_WARN("erasing what was put away failed disk={}: {}", disk->path(),
+                 Note(disk.get(), purged.status()));
+      }
+    }
+  }
+  return erased;
+}
+
+void BlockStore::CheckDisks() {
+  for (auto& disk : disks_) {
+    if (!disk->healthy()) continue;
+    Status present = Note(disk.get(), disk->CheckPresent());
+    if (!present.ok() && disk->healthy()) LOG_WARN_LIMITED("a disk was not checked: {}", present);
+  }
+}
+
+std::vector<BadReplicaFound> BlockStore::TakeBadReplicas(size_t max) {
+  std::lock_guard upkeep(upkeep_mutex_);
+  if (!suspects_offered_) {
+    auto suspects = Suspects(suspects_offered_to_, max);
+    if (!suspects.ok()) {
+      LOG_WARN_LIMITED("suspect replicas cannot be listed: {}", suspects.status());
+    } else {
+      suspects_offered_ = suspects->empty();
+      for (const ReplicaInfo& replica : *suspects) {
+        if (!bad_->Add({replica.block, replica.generation, ReplicaFault::kSuspect})) break;
+        suspects_offered_to_ = replica.block;
+      }
+    }
+  }
+  return bad_->Take(max);
+}
+
+void BlockStore::AcknowledgeBadReplicas(size_t count) { bad_->Acknowledge(count); }
+
+}  // namespace tercet
