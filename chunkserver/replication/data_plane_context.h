@@ -1,6 +1,7 @@
 // What the connections of one data-plane server share.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -24,13 +25,18 @@ namespace tercet {
 /// Outlives all connections. Every part is thread-safe.
 struct DataPlaneContext {
   DataPlaneContext(const DataPlaneOptions& given, BlockStore& block_store)
-      : options(given),
+      : options(Checked(given)),
         store(block_store),
         buffers(given.buffer_bytes),
-        downstream(given, counters),
+        downstream(options, counters),
         syncs(given.sync_threads, /*max_queued=*/1024),
-        pulls(given, block_store, counters),
-        watchdog(given.working_interval, [this](int64_t now_nanos) { load.Tick(now_nanos); }) {}
+        pulls(options, block_store, counters),
+        watchdog(options.working_interval, [this](int64_t now_nanos) { load.Tick(now_nanos); }) {}
+
+  static DataPlaneOptions Checked(DataPlaneOptions options) {
+    options.working_interval = std::min(options.working_interval, options.progress_deadline / 4);
+    return options;
+  }
 
   struct Identity {
     std::string cluster_id;

@@ -32,10 +32,9 @@ struct DataPlaneOptions {
   int max_connections = 4096;  // more are closed at once
   /// Connections to each server behind this one in a chain; a block always uses the same one.
   int links_per_peer = 4;
-  /// A peer that owes an answer and sends neither that nor WORKING for so long has failed. At least
-  /// three times `working_interval`.
+  /// A peer that owes an answer and sends neither that nor WORKING for so long has failed.
   std::chrono::milliseconds progress_deadline{2000};
-  /// How often WORKING is sent while answers are owed.
+  /// How often WORKING is sent while answers are owed; at least four times per progress_deadline.
   std::chrono::milliseconds working_interval{500};
   /// Work on the own disks may take so long; then this server no longer says that it is working,
   /// and is found by `progress_deadline`.

@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "chunkserver/replication/data_plane_server.h"
-#include "common/rpc/wire_status.h"
 #include "chunkserver/store/block_store.h"
 #include "common/base/ids.h"
 #include "common/base/status.h"
 #include "common/env/disk.h"
 #include "common/rpc/frame_connection.h"
+#include "common/rpc/wire_status.h"
 #include "tercet_thrift/data_plane_types.h"
 
 namespace tercet::testing_support {
