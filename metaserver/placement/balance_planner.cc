@@ -11,11 +11,17 @@ constexpr int64_t kDryMs = 5000;
 
 }  // namespace
 
-double BalancePlanner::Server::filling(int64_t extra) const {
-  const double used = static_cast<double>(reported.used_bytes) + static_cast<double>(shift + extra);
+double BalancePlanner::Server::least() const {
+  const uint64_t used = reported.used_bytes > outgoing ? reported.used_bytes - outgoing : 0;
   return reported.total_bytes == 0
              ? 0
-             : std::max(used, 0.0) / static_cast<double>(reported.total_bytes);
+             : static_cast<double>(used) / static_cast<double>(reported.total_bytes);
+}
+
+double BalancePlanner::Server::most() const {
+  return reported.total_bytes == 0 ? 0
+                                   : static_cast<double>(reported.used_bytes + incoming) /
+                                         static_cast<double>(reported.total_bytes);
 }
 
 void BalancePlanner::Update(std::span<const BalanceServerState> servers, int64_t now_ms) {
@@ -30,16 +36,18 @@ void BalancePlanner::Update(std::span<const BalanceServerState> servers, int64_t
   Settle(now_ms);
 }
 
-void BalancePlanner::Shift(const BalanceMove& move, int sign) {
-  const int64_t bytes = sign * static_cast<int64_t>(move.bytes);
-  // A server that went away took its shift with it.
-  if (auto it = servers_.find(move.from); it != servers_.end()) it->second.shift -= bytes;
-  if (auto it = servers_.find(move.to); it != servers_.end()) it->second.shift += bytes;
+void BalancePlanner::Count(const BalanceMove& move, int sign) {
+  const auto add = [&](uint64_t* sum) {
+    *sum = sign > 0 ? *sum + move.bytes : *sum - std::min(*sum, move.bytes);
+  };
+  // A server that went away took its counts with it.
+  if (auto it = servers_.find(move.from); it != servers_.end()) add(&it->second.outgoing);
+  if (auto it = servers_.find(move.to); it != servers_.end()) add(&it->second.incoming);
 }
 
 void BalancePlanner::Settle(int64_t now_ms) {
   while (!settling_.empty() && settling_.front().until_ms <= now_ms) {
-    Shift(settling_.front().move, -1);
+    Count(settling_.front().move, -1);
     settling_.pop_front();
   }
 }
@@ -49,7 +57,7 @@ double BalancePlanner::Mean() const {
   double total = 0;
   for (const auto& [id, server] : servers_) {
     if (!server.reported.takes_part) continue;
-    used += static_cast<double>(server.reported.used_bytes) + static_cast<double>(server.shift);
+    used += static_cast<double>(server.reported.used_bytes);
     total += static_cast<double>(server.reported.total_bytes);
   }
   return total == 0 ? 0 : used / total;
@@ -59,22 +67,24 @@ bool BalancePlanner::Outside() const {
   const double mean = Mean();
   const double goal = BalanceGoal(threshold_);
   return std::any_of(servers_.begin(), servers_.end(), [&](const auto& entry) {
-    return entry.second.reported.takes_part && std::abs(entry.second.filling() - mean) > goal;
+    const Server& server = entry.second;
+    return server.reported.takes_part &&
+           (server.least() - mean > goal || mean - server.most() > goal);
   });
 }
 
 std::optional<BalancePlanner::Wish> BalancePlanner::MakeWish(const Server& from,
                                                              double mean) const {
   const double goal = BalanceGoal(threshold_);
-  const bool must_give = from.filling() - mean > goal;
+  const bool must_give = from.least() - mean > goal;
   std::vector<const Server*> takers;
   for (const auto& [id, server] : servers_) {
     if (!server.reported.takes_part || id == from.reported.id) continue;
-    if (server.filling() >= from.filling()) continue;
-    if (must_give || mean - server.filling() > goal) takers.push_back(&server);
+    if (server.most() >= from.least()) continue;
+    if (must_give || mean - server.most() > goal) takers.push_back(&server);
   }
   std::sort(takers.begin(), takers.end(), [](const Server* a, const Server* b) {
-    return std::pair(a->filling(), a->reported.id) < std::pair(b->filling(), b->reported.id);
+    return std::pair(a->most(), a->reported.id) < std::pair(b->most(), b->reported.id);
   });
   Wish wish;
   wish.from = from.reported.id;
@@ -82,10 +92,9 @@ std::optional<BalancePlanner::Wish> BalancePlanner::MakeWish(const Server& from,
     // As much as makes the two equally full.
     const double inverse = 1.0 / static_cast<double>(from.reported.total_bytes) +
                            1.0 / static_cast<double>(to->reported.total_bytes);
-    const auto even = static_cast<uint64_t>((from.filling() - to->filling()) / inverse);
-    const uint64_t taken = to->shift > 0 ? static_cast<uint64_t>(to->shift) : 0;
+    const auto even = static_cast<uint64_t>((from.least() - to->most()) / inverse);
     const uint64_t usable = to->reported.usable_bytes;
-    const uint64_t room = usable > taken ? usable - taken : 0;
+    const uint64_t room = usable > to->incoming ? usable - to->incoming : 0;
     const uint64_t most = std::min(even, room);
     if (most == 0) continue;
     wish.to.push_back(to->reported.id);
@@ -103,7 +112,7 @@ std::optional<BalanceMove> BalancePlanner::Next(const PickBlock& pick, int64_t n
     if (server.reported.takes_part && server.reported.total_bytes > 0) givers.push_back(&server);
   }
   std::sort(givers.begin(), givers.end(), [](const Server* a, const Server* b) {
-    return std::pair(b->filling(), b->reported.id) < std::pair(a->filling(), a->reported.id);
+    return std::pair(b->least(), b->reported.id) < std::pair(a->least(), a->reported.id);
   });
   int picks = 0;
   bool wished = false;
@@ -118,7 +127,7 @@ std::optional<BalanceMove> BalancePlanner::Next(const PickBlock& pick, int64_t n
       servers_[wish->from].dry_until_ms = now_ms + kDryMs;
       continue;
     }
-    Shift(*move, 1);
+    Count(*move, 1);
     ++running_;
     stuck_ = false;
     return move;
@@ -134,7 +143,7 @@ void BalancePlanner::Finished(const BalanceMove& move, bool moved, int64_t now_m
     settling_.push_back({now_ms + settle_ms_, move});
     stuck_ = false;
   } else {
-    Shift(move, -1);
+    Count(move, -1);
   }
 }
 
@@ -155,8 +164,8 @@ uint64_t BalancePlanner::left_bytes() const {
   for (const auto& [id, server] : servers_) {
     if (!server.reported.takes_part) continue;
     const auto total = static_cast<double>(server.reported.total_bytes);
-    over += std::max(server.filling() - mean - goal, 0.0) * total;
-    under += std::max(mean - goal - server.filling(), 0.0) * total;
+    over += std::max(server.least() - mean - goal, 0.0) * total;
+    under += std::max(mean - goal - server.most(), 0.0) * total;
   }
   return static_cast<uint64_t>(std::max(over, under));
 }

@@ -11,7 +11,10 @@
 //    disks' sizes, falls with every move: nothing is ever moved back, and the moves come to an end.
 //  - Moves happen only while some server is outside of the threshold, and only from or to one that
 //  is.
-//  - A server whose report does not show a finished move yet is counted as if it did.
+//  - Reports come late, and nobody knows which of the newest moves they show. So a server that
+//  gives
+//    counts as if they showed none of what left it and all of what came, one that takes the other
+//    way round.
 //  - The planner says from where to where; whoever picks the block keeps the rules (MoveKeepsRule),
 //  and
 //    the move itself (metaserver/repair/protocol.md) never lowers the number of replicas.
@@ -150,9 +153,14 @@ class BalancePlanner {
  private:
   struct Server {
     BalanceServerState reported;
-    int64_t shift = 0;          // running and settling moves
+    // Of moves that run, and of those whose end the reports may not show yet.
+    uint64_t incoming = 0;
+    uint64_t outgoing = 0;
     int64_t dry_until_ms = -1;  // no block was found on it a moment ago
-    double filling(int64_t extra = 0) const;
+
+    /// What it is filled to at least and at most, whatever of its moves the report shows.
+    double least() const;
+    double most() const;
   };
   struct Settling {
     int64_t until_ms = 0;
@@ -163,7 +171,7 @@ class BalancePlanner {
   double Mean() const;
   std::optional<Wish> MakeWish(const Server& from, double mean) const;
   bool Outside() const;
-  void Shift(const BalanceMove& move, int sign);
+  void Count(const BalanceMove& move, int sign);
 
   const double threshold_;
   const int64_t settle_ms_;

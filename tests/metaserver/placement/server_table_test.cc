@@ -6,29 +6,10 @@
 #include <map>
 #include <set>
 
+#include "tests/metaserver/placement/placement_test_util.h"
+
 namespace tercet {
 namespace {
-
-constexpr uint64_t kGiB = 1ull << 30;
-constexpr uint64_t kBlock = 64ull << 20;
-
-DiskState DiskOf(uint64_t total, uint64_t available, bool healthy = true) {
-  DiskState disk;
-  disk.total_bytes = total;
-  disk.available_bytes = available;
-  disk.healthy = healthy;
-  return disk;
-}
-
-ServerState ServerOf(uint32_t id, std::vector<DiskState> disks) {
-  ServerState server;
-  server.id = ServerId(id);
-  server.uuid = "uuid-" + std::to_string(id);
-  server.address = HostPort{"127.0.0.1", static_cast<uint16_t>(9000 + id)};
-  server.incarnation = id * 10;
-  server.disks = std::move(disks);
-  return server;
-}
 
 class ServerTableTest : public testing::Test {
  protected:
@@ -37,7 +18,12 @@ class ServerTableTest : public testing::Test {
   }
   Result<std::vector<ServerId>> Choose(int wanted, int minimum,
                                        std::vector<ServerId> exclude = {}) {
-    return table_.Choose(wanted, minimum, kBlock, exclude);
+    PlacementRequest request;
+    request.wanted = wanted;
+    request.minimum = minimum;
+    request.bytes = kBlock;
+    request.exclude = exclude;
+    return table_.Choose(request);
   }
 
   SimClock clock_;
@@ -227,7 +213,12 @@ TEST(ChooseReplicasProperty, HoldsForRandomClusters) {
         if (UsableBytes(disk, options) >= kBlock) fitting.insert(server.id);
       }
     }
-    auto chosen = ChooseReplicas(pointers, wanted, minimum, kBlock, exclude, options, random);
+    PlacementRequest request;
+    request.wanted = wanted;
+    request.minimum = minimum;
+    request.bytes = kBlock;
+    request.exclude = exclude;
+    auto chosen = ChooseReplicas(pointers, request, options, random);
     if (reachable < static_cast<size_t>(minimum)) {
       EXPECT_EQ(chosen.code(), StatusCode::kUnavailable);
     } else if (fitting.size() < static_cast<size_t>(minimum)) {

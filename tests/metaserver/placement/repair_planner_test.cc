@@ -1,0 +1,340 @@
+#include "metaserver/placement/repair_planner.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "common/env/random.h"
+
+namespace tercet {
+namespace {
+
+using Outcome = RepairPlanner::Outcome;
+
+RepairEntry Entry(uint64_t block, RepairClass repair_class, int64_t since_ms = 0,
+                  std::vector<uint32_t> sources = {}) {
+  RepairEntry entry;
+  entry.block = BlockId(block);
+  entry.repair_class = repair_class;
+  entry.since_ms = since_ms;
+  for (uint32_t source : sources) entry.sources.push_back(ServerId(source));
+  return entry;
+}
+
+/// From the first source that can send to the first of `targets` that can receive.
+RepairPlanner::Assign Copying(std::vector<uint32_t> targets) {
+  return [targets](const RepairEntry& entry, const RepairPlanner::SlotTest& can_send,
+                   const RepairPlanner::SlotTest& can_receive) -> std::optional<RepairSlots> {
+    RepairSlots slots;
+    for (ServerId source : entry.sources) {
+      if (!slots.source && can_send(source)) slots.source = source;
+    }
+    for (uint32_t target : targets) {
+      if (slots.targets.empty() && can_receive(ServerId(target))) {
+        slots.targets.push_back(ServerId(target));
+      }
+    }
+    if (!slots.source || slots.targets.empty()) return std::nullopt;
+    return slots;
+  };
+}
+
+/// Takes no slots.
+std::optional<RepairSlots> NoCopy(const RepairEntry&, const RepairPlanner::SlotTest&,
+                                  const RepairPlanner::SlotTest&) {
+  return RepairSlots();
+}
+
+uint64_t TakeBlock(RepairPlanner& planner, int64_t now_ms = 0) {
+  auto job = planner.Take(now_ms, NoCopy);
+  return job ? job->entry.block.value() : 0;
+}
+
+TEST(ClassifyBlock, TheMostUrgentThingCounts) {
+  const auto classify = [](int wanted, int members, int good, int bad = 0, int leaving = 0,
+                           bool misplaced = false) {
+    return ClassifyBlock({wanted, 2, members, good, bad, leaving, misplaced});
+  };
+  EXPECT_EQ(classify(3, 3, 3), std::nullopt);
+  EXPECT_EQ(classify(3, 3, 0), RepairClass::kLost);
+  EXPECT_EQ(classify(3, 3, 1), RepairClass::kOneLeft);
+  EXPECT_EQ(classify(3, 3, 1, 2), RepairClass::kOneLeft);
+  EXPECT_EQ(classify(3, 3, 2), RepairClass::kBelowWanted);
+  EXPECT_EQ(classify(3, 3, 2, 1), RepairClass::kDamaged);
+  EXPECT_EQ(classify(3, 4, 4), RepairClass::kSurplus);
+  EXPECT_EQ(classify(3, 3, 3, 0, 1), RepairClass::kDrain);
+  EXPECT_EQ(classify(3, 4, 4, 0, 1), RepairClass::kDrain);
+  EXPECT_EQ(classify(3, 3, 3, 0, 0, true), RepairClass::kMisplaced);
+  EXPECT_EQ(ClassifyBlock({4, 3, 4, 2, 0, 0, false}), RepairClass::kBelowMinimum);
+  EXPECT_EQ(ClassifyBlock({1, 1, 1, 1, 0, 0, false}), std::nullopt) << "one is all it wants";
+}
+
+TEST(RepairPlanner, UrgentFirstThenTheOldest) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kBalance, 1));
+  planner.Put(Entry(2, RepairClass::kBelowWanted, 30));
+  planner.Put(Entry(3, RepairClass::kBelowWanted, 20));
+  planner.Put(Entry(4, RepairClass::kOneLeft, 40));
+  planner.Put(Entry(5, RepairClass::kDamaged, 50));
+  std::vector<uint64_t> order;
+  while (const uint64_t block = TakeBlock(planner)) order.push_back(block);
+  EXPECT_EQ(order, (std::vector<uint64_t>{4, 5, 3, 2, 1}));
+}
+
+TEST(RepairPlanner, LostBlocksAreCountedButNeverTaken) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kLost, 7));
+  EXPECT_EQ(TakeBlock(planner), 0u);
+  EXPECT_EQ(planner.Count(RepairClass::kLost).blocks, 1);
+  EXPECT_EQ(planner.Count(RepairClass::kLost).oldest_since_ms, 7);
+  planner.Put(Entry(1, RepairClass::kOneLeft, 9));
+  EXPECT_EQ(planner.Count(RepairClass::kLost).blocks, 0);
+  EXPECT_EQ(TakeBlock(planner), 1u);
+}
+
+TEST(RepairPlanner, ServersHaveSlotsAndUrgentBlocksHaveMore) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  for (uint64_t block = 1; block <= 10; ++block) {
+    planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
+  }
+  int taken = 0;
+  while (planner.Take(0, Copying({2, 3, 4}))) ++taken;
+  EXPECT_EQ(taken, 2);
+  EXPECT_EQ(planner.Outgoing(ServerId(1)), 2);
+  for (uint64_t block = 11; block <= 20; ++block) {
+    planner.Put(Entry(block, RepairClass::kOneLeft, 5, {1}));
+  }
+  while (planner.Take(0, Copying({2, 3, 4}))) ++taken;
+  EXPECT_EQ(taken, 4);
+  EXPECT_EQ(planner.Outgoing(ServerId(1)), 4);
+  planner.Finish(BlockId(11), Outcome::kDone, 0);
+  EXPECT_EQ(planner.Outgoing(ServerId(1)), 3);
+}
+
+TEST(RepairPlanner, ABusySourceHoldsUpNobodyElse) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  for (uint64_t block = 1; block <= 1000; ++block) {
+    planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
+  }
+  planner.Put(Entry(2000, RepairClass::kBelowWanted, 99, {2}));
+  ASSERT_TRUE(planner.Take(0, Copying({5, 6})));
+  ASSERT_TRUE(planner.Take(0, Copying({5, 6})));
+  auto job = planner.Take(0, Copying({5, 6}));
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->entry.block, BlockId(2000));
+}
+
+TEST(RepairPlanner, WhatCannotBeAssignedStepsBack) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  for (uint64_t block = 1; block <= 40; ++block) {
+    planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
+  }
+  planner.Put(Entry(99, RepairClass::kDrain));
+  int asked = 0;
+  const auto refuse = [&](const RepairEntry& entry, const auto&,
+                          const auto&) -> std::optional<RepairSlots> {
+    ++asked;
+    if (entry.block == BlockId(99)) return RepairSlots();
+    return std::nullopt;
+  };
+  EXPECT_FALSE(planner.Take(0, refuse));
+  EXPECT_EQ(asked, RepairPlanner::kMaxAssigns);
+  EXPECT_FALSE(planner.Take(0, refuse));
+  auto job = planner.Take(0, refuse);  // the refused ones wait, the drain has its turn
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->entry.block, BlockId(99));
+  EXPECT_EQ(planner.NextDue(), 200);
+  EXPECT_EQ(planner.Count(RepairClass::kBelowWanted).waiting, 40);
+  EXPECT_EQ(TakeBlock(planner, 199), 0u);
+  EXPECT_EQ(TakeBlock(planner, 200), 1u);
+}
+
+TEST(RepairPlanner, FailuresBackOffAndASuccessEndsThat) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kBelowWanted));
+  int64_t now_ms = 0;
+  for (int64_t pause : {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000}) {
+    ASSERT_EQ(TakeBlock(planner, now_ms), 1u);
+    planner.Finish(BlockId(1), Outcome::kFailed, now_ms);
+    EXPECT_EQ(planner.NextDue(), now_ms + pause);
+    EXPECT_EQ(TakeBlock(planner, now_ms + pause - 1), 0u);
+    now_ms += pause;
+  }
+  // More urgent: at once.
+  planner.Put(Entry(1, RepairClass::kBelowWanted));
+  ASSERT_EQ(TakeBlock(planner, now_ms), 1u);
+  planner.Finish(BlockId(1), Outcome::kFailed, now_ms);
+  planner.Put(Entry(1, RepairClass::kOneLeft));
+  ASSERT_EQ(TakeBlock(planner, now_ms), 1u);
+  planner.Finish(BlockId(1), Outcome::kDone, now_ms);
+  EXPECT_EQ(planner.size(), 0u);
+}
+
+TEST(RepairPlanner, ABlockIsWorkedUponOnceAtATime) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kBelowWanted, 5));
+  ASSERT_EQ(TakeBlock(planner), 1u);
+  planner.Put(Entry(1, RepairClass::kOneLeft, 6));
+  planner.Remove(BlockId(1));
+  planner.Put(Entry(1, RepairClass::kDamaged, 7));
+  EXPECT_EQ(TakeBlock(planner), 0u);
+  planner.Finish(BlockId(1), Outcome::kDone, 0);
+  // What was noticed meanwhile is done now.
+  EXPECT_EQ(planner.Count(RepairClass::kDamaged).blocks, 1);
+  EXPECT_EQ(planner.Count(RepairClass::kDamaged).oldest_since_ms, 7);
+  EXPECT_EQ(TakeBlock(planner), 1u);
+  planner.Finish(BlockId(1), Outcome::kDone, 0);
+  EXPECT_FALSE(planner.Contains(BlockId(1)));
+  EXPECT_EQ(planner.running(), 0);
+}
+
+TEST(RepairPlanner, UpdatesKeepTheAge) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kBelowWanted, 5));
+  planner.Put(Entry(2, RepairClass::kBelowWanted, 6));
+  planner.Put(Entry(1, RepairClass::kBelowWanted, 9, {4}));
+  auto job = planner.Take(0, NoCopy);
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->entry.block, BlockId(1));
+  EXPECT_EQ(job->entry.since_ms, 5);
+  EXPECT_EQ(job->entry.sources, std::vector<ServerId>{ServerId(4)});
+}
+
+TEST(RepairPlanner, WhenFullTheLeastUrgentAndYoungestIsLeftOut) {
+  RepairPlannerOptions options;
+  options.max_entries = 3;
+  RepairPlanner planner(options);
+  EXPECT_TRUE(planner.Put(Entry(1, RepairClass::kDrain, 1)));
+  EXPECT_TRUE(planner.Put(Entry(2, RepairClass::kDrain, 2)));
+  EXPECT_TRUE(planner.Put(Entry(3, RepairClass::kBelowWanted, 3)));
+  EXPECT_FALSE(planner.Put(Entry(4, RepairClass::kDrain, 0))) << "no less urgent one is there";
+  EXPECT_TRUE(planner.Put(Entry(5, RepairClass::kOneLeft, 9)));
+  EXPECT_FALSE(planner.Contains(BlockId(2)));
+  EXPECT_TRUE(planner.Contains(BlockId(1)));
+  ASSERT_EQ(TakeBlock(planner), 5u);
+  ASSERT_EQ(TakeBlock(planner), 3u);
+  ASSERT_EQ(TakeBlock(planner), 1u);
+  EXPECT_FALSE(planner.Put(Entry(6, RepairClass::kOneLeft))) << "what runs is not put out";
+}
+
+/// What holds at every moment, whatever is called in whatever order.
+class Walk {
+ public:
+  explicit Walk(uint64_t seed) : random_(seed) { options_.max_entries = 40; }
+
+  void Run(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      now_ms_ += static_cast<int64_t>(random_.Below(300));
+      switch (random_.Below(5)) {
+        case 0:
+        case 1:
+          Put();
+          break;
+        case 2:
+          Take();
+          break;
+        case 3:
+          Finish();
+          break;
+        default:
+          planner_.Remove(BlockId(1 + random_.Below(60)));
+      }
+      Check();
+    }
+    Drain();
+  }
+
+ private:
+  void Put() {
+    std::vector<uint32_t> sources;
+    for (uint64_t i = random_.Below(3); i > 0; --i) {
+      sources.push_back(static_cast<uint32_t>(1 + random_.Below(6)));
+    }
+    planner_.Put(
+        Entry(1 + random_.Below(60), static_cast<RepairClass>(random_.Below(9)), now_ms_, sources));
+  }
+  void Take() {
+    auto job = planner_.Take(now_ms_,
+                             [&](const RepairEntry& entry, const auto& can_send,
+                                 const auto& can_receive) -> std::optional<RepairSlots> {
+                               if (random_.Below(4) == 0) return std::nullopt;
+                               RepairSlots slots;
+                               for (ServerId source : entry.sources) {
+                                 if (can_send(source)) slots.source = source;
+                               }
+                               const ServerId target(static_cast<uint32_t>(1 + random_.Below(6)));
+                               if (can_receive(target)) slots.targets.push_back(target);
+                               return slots;
+                             });
+    if (!job) return;
+    EXPECT_NE(job->entry.repair_class, RepairClass::kLost);
+    EXPECT_TRUE(running_.emplace(job->entry.block, *job).second) << "twice at once";
+  }
+  void Finish() {
+    if (running_.empty()) return;
+    auto it = running_.begin();
+    std::advance(it, static_cast<long>(random_.Below(running_.size())));
+    planner_.Finish(it->first, static_cast<Outcome>(random_.Below(3)), now_ms_);
+    running_.erase(it);
+  }
+  void Check() {
+    std::map<ServerId, std::pair<int, int>> used;  // in, out
+    for (const auto& [block, job] : running_) {
+      EXPECT_TRUE(planner_.Contains(block));
+      if (job.slots.source) ++used[*job.slots.source].second;
+      for (ServerId target : job.slots.targets) ++used[target].first;
+    }
+    for (uint32_t id = 1; id <= 6; ++id) {
+      const ServerId server(id);
+      EXPECT_EQ(planner_.Incoming(server), used[server].first);
+      EXPECT_EQ(planner_.Outgoing(server), used[server].second);
+      EXPECT_LE(used[server].first, options_.urgent_slots);
+      EXPECT_LE(used[server].second, options_.urgent_slots);
+    }
+    int64_t blocks = 0;
+    for (int c = 0; c < kRepairClasses; ++c) {
+      blocks += planner_.Count(static_cast<RepairClass>(c)).blocks;
+    }
+    EXPECT_EQ(blocks, static_cast<int64_t>(planner_.size()));
+    EXPECT_LE(planner_.size(), options_.max_entries);
+    EXPECT_EQ(planner_.running(), static_cast<int>(running_.size()));
+  }
+  /// When nothing new comes, everything has its turn.
+  void Drain() {
+    while (!running_.empty()) {
+      planner_.Finish(running_.begin()->first, Outcome::kDone, now_ms_);
+      running_.erase(running_.begin());
+    }
+    for (int i = 0; i < 2000; ++i) {
+      now_ms_ += 60'000;
+      auto job = planner_.Take(now_ms_, NoCopy);
+      if (!job) break;
+      planner_.Finish(job->entry.block, Outcome::kDone, now_ms_);
+    }
+    EXPECT_EQ(static_cast<int64_t>(planner_.size()), planner_.Count(RepairClass::kLost).blocks);
+    EXPECT_FALSE(planner_.NextDue());
+  }
+
+  SeededRandom random_;
+  RepairPlannerOptions options_;
+  RepairPlanner planner_{[] {
+    RepairPlannerOptions options;
+    options.max_entries = 40;
+    return options;
+  }()};
+  std::map<BlockId, RepairJob> running_;
+  int64_t now_ms_ = 0;
+};
+
+TEST(RepairPlannerWalk, HoldsForThousandsOfHistories) {
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Walk(seed).Run(150);
+    if (testing::Test::HasFailure()) break;
+  }
+}
+
+}  // namespace
+}  // namespace tercet
