@@ -1,0 +1,298 @@
+#include "tests/sim/blocks/block_simulation.h"
+
+#include <algorithm>
+
+namespace tercet::sim {
+namespace {
+
+constexpr SimTime kReadInterval = 15 * kMillisecond;
+constexpr SimTime kScrubInterval = 700 * kMillisecond;
+constexpr SimTime kRestWithin = 90 * kSecond;
+
+}  // namespace
+
+BlockWorld::BlockWorld(uint64_t seed, Trace::Mode mode)
+    : scenario(BlockScenario::FromSeed(seed)),
+      trace(queue, mode),
+      random(seed * 0xd1342543de82ef95u + 7),
+      network(queue, random) {}
+
+BlockWorld::~BlockWorld() = default;
+
+BlockSimulation::BlockSimulation(uint64_t seed, Trace::Mode mode) : world_(seed, mode) {
+  for (int i = 1; i <= world_.scenario.servers; ++i) {
+    const ServerId id(static_cast<uint32_t>(i));
+    world_.servers[id.value()] = std::make_unique<ChunkNode>(world_, id);
+  }
+  world_.active = std::make_unique<ActiveNode>(world_);
+}
+
+BlockSimulation::~BlockSimulation() = default;
+
+ChunkNode* BlockSimulation::AnyServer() {
+  auto it = world_.servers.begin();
+  std::advance(it, world_.random.Below(world_.servers.size()));
+  return it->second->up() ? it->second.get() : nullptr;
+}
+
+void BlockSimulation::Every(SimTime mean, std::function<void()> fault) {
+  if (mean == 0) return;
+  world_.queue.After(world_.Between(mean / 4, 2 * mean), [this, mean, fault = std::move(fault)] {
+    if (world_.calm) return;
+    ++world_.counts.faults;
+    fault();
+    Every(mean, fault);
+  });
+}
+
+void BlockSimulation::StartFaults() {
+  const BlockScenario& scenario = world_.scenario;
+  Every(scenario.kill_process, [this] { KillSome(); });
+  Every(scenario.cut_power, [this] {
+    if (ChunkNode* node = AnyServer()) {
+      node->CutPower();
+      world_.queue.After(world_.Between(100, 3000) * kMillisecond, [node] { node->Start(); });
+    }
+  });
+  Every(scenario.cut_all_power, [this] { CutAllPower(); });
+  Every(scenario.pause, [this] { PauseSome(); });
+  Every(scenario.partition, [this] { PartitionSome(); });
+  Every(scenario.lose_disk, [this] { LoseSomeDisk(); });
+  Every(scenario.flip_bytes, [this] { FlipSomeByte(); });
+  Every(scenario.depose_active,
+        [this] { world_.active->Depose(world_.Between(10, 900) * kMillisecond); });
+  Every(scenario.move_replica, [this] { world_.active->MoveSomething(); });
+  Every(scenario.kill_writer, [this] { KillSomeWriter(); });
+  world_.network.SetLoss(scenario.message_loss);
+}
+
+void BlockSimulation::KillSome() {
+  ChunkNode* node = AnyServer();
+  if (node == nullptr) return;
+  node->KillProcess();
+  world_.queue.After(world_.Between(30, 3000) * kMillisecond, [node] { node->Start(); });
+}
+
+void BlockSimulation::CutAllPower() {
+  world_.active->Depose(world_.Between(100, 900) * kMillisecond);
+  for (auto& [number, server] : world_.servers) {
+    ChunkNode* node = server.get();
+    node->CutPower();
+    world_.queue.After(world_.Between(100, 3000) * kMillisecond, [node] { node->Start(); });
+  }
+}
+
+void BlockSimulation::PauseSome() {
+  if (ChunkNode* node = AnyServer()) {
+    node->PauseUntil(world_.queue.now() + world_.Between(300, 4000) * kMillisecond);
+  }
+}
+
+void BlockSimulation::PartitionSome() {
+  ChunkNode* node = AnyServer();
+  if (node == nullptr) return;
+  const auto party = static_cast<Party>(node->id().value());
+  std::vector<Party> others = {kActiveParty};
+  for (auto& [number, server] : world_.servers) {
+    if (server.get() != node) others.push_back(static_cast<Party>(number));
+  }
+  for (Party writer = kFirstWriter; writer < next_party_; ++writer) others.push_back(writer);
+  SIM_TRACE(world_.trace, "server {} is cut off from some", party);
+  for (Party other : others) {
+    if (world_.OneIn(2)) world_.network.Cut(party, other);
+    if (world_.OneIn(2)) world_.network.Cut(other, party);
+  }
+  world_.queue.After(world_.Between(300, 4000) * kMillisecond,
+                     [this] { world_.network.MendAll(); });
+}
+
+/// Only while everything else is whole: more than the replicas can bear is no test of them.
+void BlockSimulation::LoseSomeDisk() {
+  ChunkNode* node = AnyServer();
+  if (node == nullptr || !world_.active->Unfinished().empty()) return;
+  for (auto& [number, server] : world_.servers) {
+    if (!server->serving() || server->paused()) return;
+  }
+  for (const BlockPlace& place : world_.active->Places()) {
+    if (place.reserved) return;
+  }
+  node->LoseDisk();
+  world_.queue.After(world_.Between(30, 2000) * kMillisecond, [node] { node->Start(); });
+}
+
+void BlockSimulation::FlipSomeByte() {
+  ChunkNode* node = AnyServer();
+  const std::vector<BlockPlace> places = world_.active->Places();
+  if (node == nullptr || places.empty() || !world_.active->Unfinished().empty()) return;
+  for (const BlockPlace& place : places) {
+    // One flip at a time in each block: the others are its cure.
+    for (ServerId server : place.chain) {
+      ChunkNode& member = world_.Server(server);
+      if (!member.serving() ||
+          !member.Content(place.block, place.generation, world_.scenario.cells_per_block).ok()) {
+        return;
+      }
+    }
+  }
+  const BlockPlace& place = places[world_.random.Below(places.size())];
+  const auto stat = node->store()->Stat(place.block);
+  if (!stat.ok() || stat->length == 0) return;
+  const uint64_t offset =
+      world_.OneIn(3) ? world_.random.Below(4096) : kDataOffset + world_.random.Below(stat->length);
+  SIM_TRACE(world_.trace, "server {}: byte {} of block {} flips", node->id(), offset, place.block);
+  (void)node->disk().FlipByte(stat->file_path, offset).ok();
+}
+
+void BlockSimulation::KillSomeWriter() {
+  const size_t number = world_.random.Below(writers_.size());
+  SIM_TRACE(world_.trace, "writer {} dies", number);
+  writers_[number]->Kill();
+  world_.queue.After(world_.Between(1, 500) * kMillisecond, [this, number] {
+    if (!world_.calm) StartWriter(number);
+  });
+}
+
+void BlockSimulation::StartWriter(size_t number) {
+  const auto& sessions = world_.active->sessions();
+  const auto& files = world_.active->files();
+  auto writer = std::make_unique<BlockWriterSim>(world_, next_party_++, sessions[number],
+                                                 files[number % files.size()]);
+  BlockWriterSim* started = writer.get();
+  if (number < writers_.size()) {
+    writers_.push_back(std::move(writers_[number]));  // events still refer to it
+    writers_[number] = std::move(writer);
+  } else {
+    writers_.push_back(std::move(writer));
+  }
+  started->Start();
+}
+
+void BlockSimulation::ReadSomething() {
+  if (!world_.calm) {
+    world_.queue.After(world_.Between(1, 2 * kReadInterval), [this] { ReadSomething(); });
+  }
+  const auto& files = world_.active->files();
+  const auto place = world_.active->Locate(files[world_.random.Below(files.size())]);
+  if (!place.ok()) return;
+  ChunkNode& node = world_.Server(place->chain[world_.random.Below(place->chain.size())]);
+  if (node.serving() && !node.paused()) CheckReplica(*place, node);
+}
+
+void BlockSimulation::CheckReplica(const BlockPlace& place, ChunkNode& node) {
+  const uint32_t cells = world_.scenario.cells_per_block;
+  auto content = node.Content(place.block, place.generation, cells);
+  if (!content.ok()) {
+    if (content.code() == StatusCode::kInternal) world_.Fail(content.status().ToString());
+    return;  // sealed just now, damaged, suspect, gone: a reader goes elsewhere
+  }
+  ++world_.counts.reads;
+  const SimTime now = world_.queue.now();
+  for (uint32_t cell = 0; cell < cells; ++cell) {
+    if (world_.histories.at(place.inode).MayRead(cell, (*content)[cell], now, now)) continue;
+    return world_.Fail(
+        fmt::format("a read of block {} generation {} at server {} finds write {} in cell {}",
+                    place.block, place.generation, node.id(), (*content)[cell], cell));
+  }
+}
+
+void BlockSimulation::Scrub() {
+  world_.queue.After(kScrubInterval, [this] { Scrub(); });
+  for (auto& [number, server] : world_.servers) {
+    if (!server->serving() || server->paused()) continue;
+    for (const BlockPlace& place : world_.active->Places()) {
+      (void)server->store()->VerifyPages(place.block, place.generation, 0, kMaxBlockPages).ok();
+    }
+  }
+}
+
+void BlockSimulation::MakePeace() {
+  world_.calm = true;
+  SIM_TRACE(world_.trace, "peace");
+  world_.network.MendAll();
+  world_.network.SetLoss(0);
+  for (auto& [number, server] : world_.servers) server->Start();
+  for (auto& writer : writers_) writer->Stop();
+}
+
+bool BlockSimulation::AtRest() {
+  for (auto& writer : writers_) {
+    if (!writer->idle()) return false;
+  }
+  for (auto& [number, server] : world_.servers) {
+    if (!server->serving() || server->paused()) return false;
+  }
+  return world_.active->Unfinished().empty();
+}
+
+void BlockSimulation::CheckEnd() {
+  const uint32_t cells = world_.scenario.cells_per_block;
+  for (const BlockPlace& place : world_.active->Places()) {
+    std::optional<std::vector<WriteId>> first;
+    for (auto& [number, server] : world_.servers) {
+      const ServerId id(number);
+      const bool member =
+          std::find(place.chain.begin(), place.chain.end(), id) != place.chain.end();
+      if (!member) {
+        const auto stat = server->store()->Stat(place.block);
+        if (stat.ok() && stat->generation != Generation()) {
+          world_.Fail(fmt::format("server {} keeps a replica of block {} that it should not have",
+                                  id, place.block));
+        }
+        continue;
+      }
+      if (place.reserved) continue;
+      auto content = server->Content(place.block, place.generation, cells);
+      if (!content.ok()) {
+        world_.Fail(fmt::format("in the end server {} cannot read block {}: {}", id, place.block,
+                                content.status().ToString()));
+        continue;
+      }
+      CheckReplica(place, *server);
+      if (first && *first != *content) {
+        world_.Fail(fmt::format("in the end replicas of block {} differ", place.block));
+      }
+      first = *content;
+    }
+  }
+}
+
+BlockOutcome BlockSimulation::Run() {
+  world_.active->Format();
+  for (auto& [number, server] : world_.servers) server->Start();
+  world_.active->StartTicking();
+  for (int i = 0; i < world_.scenario.writers; ++i) StartWriter(static_cast<size_t>(i));
+  ReadSomething();
+  Scrub();
+  StartFaults();
+  const SimTime end = world_.scenario.duration;
+  while (world_.failure.empty() && world_.queue.RunNext(end)) {
+  }
+  const SimTime peace = world_.queue.now();
+  if (world_.failure.empty()) MakePeace();
+  bool rested = false;
+  while (world_.failure.empty() && !rested) {
+    if (!world_.queue.RunNext(peace + kRestWithin)) break;
+    rested = AtRest();
+  }
+  if (world_.failure.empty() && !rested) {
+    std::string why = world_.active->Unfinished();
+    if (why.empty()) why = "a writer or a server is not ready";
+    world_.Fail("no rest: " + why);
+  }
+  if (world_.failure.empty()) CheckEnd();
+  BlockOutcome outcome;
+  outcome.failure = world_.failure;
+  outcome.scenario = world_.scenario.ToString();
+  outcome.counts = world_.counts;
+  outcome.time = world_.queue.now();
+  outcome.recovery = world_.queue.now() - peace;
+  for (const auto& [inode, history] : world_.histories)
+    outcome.acknowledged += history.acknowledged();
+  world_.trace.Mix(outcome.acknowledged, world_.counts.commits);
+  world_.trace.Mix(world_.counts.pulled_bytes, world_.counts.reads);
+  outcome.hash = world_.trace.hash();
+  outcome.last_lines.assign(world_.trace.lines().begin(), world_.trace.lines().end());
+  return outcome;
+}
+
+}  // namespace tercet::sim
