@@ -35,6 +35,9 @@ DiskScrub::DiskScrub(BlockStore& store, Disk& disk, Clock& clock, const StoreDis
   state_.disk_uuid = disk_uuid_;
   progress_.disk_uuid = disk_uuid_;
   progress_.disk_path = disk_path_;
+  replica_bytes_ = status.replica_bytes;
+  replica_count_ = status.replica_count;
+  healthy_ = status.healthy;
   if (status.healthy) Load();
 }
 

@@ -10,10 +10,10 @@ std::chrono::nanoseconds ScrubWait(const ScrubSituation& situation) {
   const double elapsed_s = std::max(0.0, Seconds(situation.elapsed).count());
   const auto done = static_cast<double>(situation.done_cost);
   const double total = std::max(static_cast<double>(situation.total_cost), done);
-  // A round that is late, because the server was down or the period was made shorter, gets a tenth
-  // of the period for what is left.
+  // A round that is late, because the server was down or the period was made shorter, goes faster
+  // the more is left, and in the end at the even rate: all in all a third of the period.
   const double left_s = std::max(planned_s - elapsed_s, planned_s / 9);
-  double rate = (total - done) / left_s;
+  double rate = std::max((total - done) / left_s, total / planned_s);
   if (situation.clients_active) {
     const bool is_ahead = done * planned_s > total * elapsed_s;
     if (is_ahead) return kScrubClientPause;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "common/base/hex.h"
 #include "common/log/log.h"
 
 namespace tercet {
@@ -110,8 +109,6 @@ void ActiveOrders::SetDiskStates(const std::vector<wire::DiskCommand>& commands)
       LOG_WARN_LIMITED("a disk does not become {} disk={}: {}", NameOf(wanted), disk.path, set);
       continue;
     }
-    LOG_INFO("by command a disk is {} disk={} disk_uuid={}", NameOf(wanted), disk.path,
-             HexOf(disk.disk_uuid));
     any = true;
     if (wanted == StoreDiskState::kEjected) parts_.reporter.Trigger();
   }

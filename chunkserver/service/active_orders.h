@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,7 +69,7 @@ class ActiveOrders {
   // Guarded by mutex_.
   uint64_t registration_ = 0;  // the newest
   std::string cluster_id_;
-  wire::BackgroundLimits limits_;  // in force
+  std::optional<wire::BackgroundLimits> limits_;  // in force, when an active gave any
 };
 
 }  // namespace tercet

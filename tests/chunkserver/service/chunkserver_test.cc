@@ -1,8 +1,4 @@
 // A chunk server, in process, with a metaserver that the test steers.
-#include "chunkserver/service/chunkserver.h"
-
-#include <gtest/gtest.h>
-
 #include <filesystem>
 
 #include "common/base/replica_digest.h"
@@ -10,47 +6,12 @@
 #include "common/rpc/frame.h"
 #include "common/rpc/frame_connection.h"
 #include "tercet_thrift/data_plane_types.h"
-#include "tests/chunkserver/service/fake_registry.h"
-#include "tests/chunkserver/store/store_test_util.h"
+#include "tests/chunkserver/service/service_fixture.h"
 
 namespace tercet {
 namespace {
 
-class ChunkserverTest : public testing::Test {
- protected:
-  ChunkserverTest() {
-    for (int i = 0; i < 2; ++i) std::filesystem::create_directory(DiskPath(i));
-    config_.listen_host = "127.0.0.1";
-    config_.listen_port = 0;
-    config_.metrics_port = 0;
-    config_.disks = {DiskPath(0), DiskPath(1)};
-    config_.meta = {registry_.address()};
-    config_.registry_timeout = std::chrono::milliseconds(2000);
-  }
-  std::string DiskPath(int i) const { return folder_.path() + "/disk" + std::to_string(i); }
-
-  std::unique_ptr<Chunkserver> Start() {
-    auto server = Chunkserver::Start(config_, RealDisk(), RealClock(), SystemRandom());
-    EXPECT_TRUE(server.ok()) << server.status().ToString();
-    return server.ok() ? std::move(server).value() : nullptr;
-  }
-  std::unique_ptr<Chunkserver> StartRegistered() {
-    const int before = registry_.With([](auto& state) { return state.heartbeats; });
-    auto server = Start();
-    EXPECT_TRUE(registry_.WaitUntil([&](auto& state) { return state.heartbeats > before; }));
-    return server;
-  }
-  static wire::DeleteReplicaTask Task(uint64_t block, uint64_t generation) {
-    wire::DeleteReplicaTask task;
-    task.block_id = static_cast<int64_t>(block);
-    task.generation = static_cast<int64_t>(generation);
-    return task;
-  }
-
-  TemporaryFolder folder_;
-  FakeRegistry registry_;
-  ChunkserverConfig config_;
-};
+class ChunkserverTest : public ServiceFixture {};
 
 TEST_F(ChunkserverTest, RegistersAndSendsHeartbeatsWithItsDisks) {
   auto server = StartRegistered();

@@ -34,15 +34,45 @@ class FakeRegistry::Handler final : public wire::RegistryServiceNull {
       state.last_standby_heartbeat = request;
       return;
     }
+    if (!request.bad_replicas.empty() && state.bad_replica_reports_to_fail > 0) {
+      --state.bad_replica_reports_to_fail;
+      state.unanswered_bad_replicas.insert(state.unanswered_bad_replicas.end(),
+                                           request.bad_replicas.begin(),
+                                           request.bad_replicas.end());
+      throw apache::thrift::TException("the connection breaks");
+    }
     ++state.heartbeats;
     state.last_heartbeat = request;
+    state.bad_replicas.insert(state.bad_replicas.end(), request.bad_replicas.begin(),
+                              request.bad_replicas.end());
     for (const auto& done : request.deleted) {
       state.confirmed.push_back(done);
       std::erase_if(state.tasks, [&](const auto& task) { return task.block_id == done.block_id; });
     }
-    response.delete_replicas = state.tasks;
+    if (state.tasks_in_heartbeats) response.delete_replicas = state.tasks;
+    response.limits = state.limits;
+    response.disks = state.disk_commands;
     response.register_again = std::exchange(state.register_again, false);
     response.want_digests = std::exchange(state.want_digests, false);
+  }
+
+  void FetchDeleteTasks(wire::FetchDeleteTasksResponse& response,
+                        const wire::FetchDeleteTasksRequest& request) override {
+    std::unique_lock lock(core_->mutex);
+    ++core_->state.fetches;
+    Enter(lock);
+    core_->changed.wait(lock, [&] { return !core_->state.fetches_held || core_->stopping; });
+    FakeRegistryState& state = core_->state;
+    if (!Answer(state.fetch_status, &response.info)) return;
+    response.complete = true;
+    for (const wire::DeleteReplicaTask& task : state.tasks) {
+      if (task.block_id <= request.after_block_id) continue;
+      if (response.tasks.size() == state.tasks_per_fetch) {
+        response.complete = false;
+        break;
+      }
+      response.tasks.push_back(task);
+    }
   }
 
   void ReportDigests(wire::ReportDigestsResponse& response,
@@ -60,6 +90,8 @@ class FakeRegistry::Handler final : public wire::RegistryServiceNull {
     Enter(lock);
     if (!Answer(Status::Ok(), &response.info)) return;
     core_->state.replica_reports.push_back(request);
+    core_->changed.wait(lock,
+                        [&] { return !core_->state.replica_reports_held || core_->stopping; });
     response.quarantine = core_->state.quarantine;
   }
 

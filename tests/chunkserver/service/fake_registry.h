@@ -30,16 +30,28 @@ struct FakeRegistryState {
   bool frozen = false;                         // takes requests and answers them once it is thawed
   bool register_again = false;                 // once
   bool want_digests = false;                   // once
-  std::vector<wire::DeleteReplicaTask> tasks;  // those confirmed go
+  std::vector<wire::DeleteReplicaTask> tasks;  // those confirmed go; in order of blocks
+  bool tasks_in_heartbeats = true;
+  Status fetch_status;            // of fetching the tasks
+  size_t tasks_per_fetch = 1000;  // at most
+  bool fetches_held = false;      // they are answered once this is false
+  wire::BackgroundLimits limits;
+  std::vector<wire::DiskCommand> disk_commands;
+  /// So many heartbeats with bad replicas are taken and not answered.
+  int bad_replica_reports_to_fail = 0;
   std::vector<int64_t> differing_ranges;
   std::vector<int64_t> quarantine;
+  bool replica_reports_held = false;  // they are answered once this is false
 
   // Seen.
   int registrations = 0;
   int refusals = 0;
-  int heartbeats = 0;          // answered as active
-  int standby_heartbeats = 0;  // answered otherwise
-  int requests = 0;            // of all kinds, also those it has not answered
+  int heartbeats = 0;                          // answered as active
+  int standby_heartbeats = 0;                  // answered otherwise
+  int requests = 0;                            // of all kinds, also those it has not answered
+  int fetches = 0;                             // of tasks, also those that are held
+  std::vector<wire::BadReplica> bad_replicas;  // of all heartbeats that were answered, as active
+  std::vector<wire::BadReplica> unanswered_bad_replicas;  // of those that failed
   wire::HeartbeatRequest last_standby_heartbeat;
   wire::RegisterServerRequest last_registration;
   wire::HeartbeatRequest last_heartbeat;
