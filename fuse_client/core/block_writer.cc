@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "common/log/log.h"
@@ -15,8 +16,8 @@ namespace {
 constexpr std::chrono::milliseconds kAvoidLimit{2'000};
 /// One RecoverBlock; the active may have to copy a whole block meanwhile.
 constexpr std::chrono::milliseconds kRecoverLimit{10'000};
-/// The same when servers are full: there may be nobody else.
-constexpr std::chrono::milliseconds kRecoverFullLimit{2'000};
+/// When servers are full and no others are to be had now, there will hardly be any later.
+constexpr double kFullPatienceSeconds = 1;
 /// The same as long as the old chain may be as good.
 constexpr std::chrono::milliseconds kSuspicionLimit{3'000};
 /// More pieces of written_ are joined to one interval.
@@ -176,16 +177,15 @@ Status BlockWriter::EnsureBlock() {
   return AllocateAvoidingFailed();
 }
 
-/// Makes the active replace the generation of a chain that failed.
+/// Makes the active replace the generation of a chain that failed. Only within a recovery.
 Status BlockWriter::Recover() {
+  assert(recovering_);
   const Failure failure = *failure_;
-  const bool full = failure.status.code() == StatusCode::kNoSpace;
   std::vector<ServerId> failed;
   if (failure.server != ServerId() && failure.status.code() != StatusCode::kStaleGeneration) {
     failed.push_back(failure.server);
   }
-  std::chrono::milliseconds limit = full ? kRecoverFullLimit : kRecoverLimit;
-  if (recovering_) limit = std::min(limit, recovering_->left().value_or(limit));
+  const auto limit = std::min(kRecoverLimit, recovering_->left().value_or(kRecoverLimit));
   const FileBlock before = *block_;
   Status status = AskForRecovery(failure.status, failed, limit);
   // It left the file: what is there now?
@@ -195,7 +195,8 @@ Status BlockWriter::Recover() {
     return status;
   }
   if (!MayPass(status.code())) return status;
-  if (full) return failure.status;
+  const bool full = failure.status.code() == StatusCode::kNoSpace;
+  if (full && recovering_->seconds() > kFullPatienceSeconds) return failure.status;
   // Too few other servers: perhaps those that failed come back.
   excluded_.clear();
   return status;

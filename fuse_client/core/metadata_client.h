@@ -76,7 +76,9 @@ class MetadataClient {
     return response;
   }
 
-  /// A call that names the session, and does no harm when it is made twice.
+  /// A call that names the session, and does no harm when it is made twice. Unlike with the others
+  /// it is the caller's to repeat it when the active itself answers kUnavailable or
+  /// kDeadlineExceeded.
   template <typename Response, typename Request>
   Result<Response> Ask(const char* what, Method<Response, Request> method, Request request,
                        std::optional<std::chrono::milliseconds> limit) {
@@ -84,7 +86,9 @@ class MetadataClient {
       const std::shared_ptr<Session> session = CurrentSession();
       request.session_id = session->id;
       Response response;
-      const Status status = Call(what, method, request, &response, limit ? limit : Limit());
+      Status refusal;
+      Status status = Call(what, method, request, &response, limit ? limit : Limit(), &refusal);
+      if (status.ok()) status = refusal;
       if (status.ok()) return response;
       if (status.code() == StatusCode::kStaleHandle && !again && ReplacedIfGone(session)) continue;
       return status;
@@ -131,15 +135,26 @@ class MetadataClient {
 
   MetadataClient(MetadataClientOptions options, OrphanKeeper* orphans);
 
+  /// `refusal`, if given, gets an answer that would be a reason to repeat the call; the call counts
+  /// as done then.
   template <typename Response, typename Request>
   Status Call(const char* what, Method<Response, Request> method, const Request& request,
-              Response* response, std::optional<std::chrono::milliseconds> limit) {
+              Response* response, std::optional<std::chrono::milliseconds> limit,
+              Status* refusal = nullptr) {
     auto attempt = [&](MetaserverGroup::Pool& pool, std::chrono::milliseconds timeout,
                        wire::ReplyInfo* info) {
       *response = Response();
       Status status =
           pool.Call(timeout, [&](Client& client) { (client.*method)(*response, request); });
-      if (status.ok()) *info = response->info;
+      if (!status.ok()) return status;
+      *info = response->info;
+      if (refusal == nullptr) return status;
+      const Status answer = FromWire(info->status);
+      if (answer.code() == StatusCode::kUnavailable ||
+          answer.code() == StatusCode::kDeadlineExceeded) {
+        *refusal = answer;
+        info->status = wire::WireStatus();
+      }
       return status;
     };
     return group_.Call(what, attempt, limit);

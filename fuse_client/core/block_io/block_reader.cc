@@ -189,7 +189,7 @@ Status BlockReader::ReadFrom(const BlockTarget& target, const ReplicaAddress& re
                              uint32_t offset, std::span<char> out, bool last) {
   const Patience patience =
       last ? Patience{options_.last_progress_timeout, options_.last_answer_timeout}
-           : Patience{options_.progress_timeout, 2 * options_.progress_timeout};
+           : Patience{options_.progress_timeout, options_.answer_timeout};
   Outcome outcome = Ask(target, replica, offset, out, patience);
   if (outcome.mismatch || outcome.status.code() == StatusCode::kStaleGeneration ||
       outcome.status.code() == StatusCode::kNotFound) {

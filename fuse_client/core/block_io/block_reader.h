@@ -17,12 +17,12 @@
 namespace tercet {
 
 struct BlockReaderOptions {
-  /// A replica that sends nothing for so long is left for the next one. WORKING frames count as
-  /// progress, but only twice as long altogether: another replica may be faster.
+  /// A replica that sends nothing for so long is left for the next one; WORKING frames count.
   std::chrono::milliseconds progress_timeout{1'000};
-  /// The same for the last replica that is left to try.
+  /// One that sends WORKING frames alone for so long is left too: another may be faster.
+  std::chrono::milliseconds answer_timeout{2'000};
+  /// Both for the last replica that is left to try.
   std::chrono::milliseconds last_progress_timeout{5'000};
-  /// How long the last replica may send WORKING frames alone.
   std::chrono::milliseconds last_answer_timeout{30'000};
 };
 

@@ -30,6 +30,7 @@ class ClientTest : public testing::Test {
   explicit ClientTest(FakeMetaserverOptions options = {}, int servers = 4)
       : metaserver_(options), storage_(servers, kFakeClusterId) {
     metaserver_.SetServers(storage_.replicas());
+    metaserver_.SetReplicaHost(&storage_);
   }
 
   void TearDown() override {

@@ -95,6 +95,18 @@ class FakeMetaserver::Handler final : public wire::MetadataServiceNull {
     out.inode_count = 7;
   }
 
+  void RecoverBlock(wire::RecoverBlockResponse& out, const wire::RecoverBlockRequest& in) override {
+    fake_->RecoverBlock(in, &out);
+  }
+  void ReportBadReplicas(wire::ReportBadReplicasResponse& out,
+                         const wire::ReportBadReplicasRequest& in) override {
+    std::lock_guard lock(fake_->mutex_);
+    if (!fake_->BeginLocked("ReportBadReplicas", &out.info)) return;
+    fake_->SetStatusLocked(Status::Ok(), &out.info);
+    fake_->bad_replicas_.insert(fake_->bad_replicas_.end(), in.replicas.begin(), in.replicas.end());
+    fake_->changed_.notify_all();
+  }
+
 #define FAKE_READ(name)                                                          \
   void name(wire::name##Response& out, const wire::name##Request& in) override { \
     fake_->Read(#name, &tercet::name, in, &out);                                 \

@@ -20,6 +20,7 @@
 #include "fuse_client/core/block_io/block_target.h"
 #include "metaserver/ops/operation.h"
 #include "tercet_thrift/MetadataService.h"
+#include "tests/fuse_client/core/replica_host.h"
 #include "tests/metaserver/ops/map_view.h"
 
 namespace tercet {
@@ -75,6 +76,16 @@ class FakeMetaserver {
   void Restart() { RestartDoor(0); }
   /// Where the blocks' servers listen; their ids are 1, 2, …
   void SetServers(const std::vector<ReplicaAddress>& servers);
+
+  /// Who seals and copies for RecoverBlock; must outlive the calls.
+  void SetReplicaHost(ReplicaHost* host);
+  /// The next RecoverBlock that changes a chain calls this between its first record and the seals.
+  void DuringNextRecovery(std::function<void()> action);
+  /// The next `count` recoveries are answered with the block as it is.
+  void LeaveChainsAsTheyAre(int count);
+  std::vector<wire::RecoverBlockRequest> recoveries() const;
+  std::vector<wire::BadReplicaReport> bad_replicas() const;
+  void AwaitBadReplicas(size_t count);
 
   // ---- faults; `method` as in the Thrift service ----
   /// The next `count` calls are carried out, but their replies come only with ResumeReplies.
@@ -159,6 +170,22 @@ class FakeMetaserver {
   Door& CurrentDoorLocked();
   void SetStatusLocked(const Status& status, wire::ReplyInfo* info);
   void FinishCall(const char* method);
+  void RecoverBlock(const wire::RecoverBlockRequest& request, wire::RecoverBlockResponse* response);
+  Result<FileBlockRecord> Recover(const wire::RecoverBlockRequest& request,
+                                  std::unique_lock<std::mutex>& lock);
+  Result<FileBlockRecord> ChangeChain(const wire::RecoverBlockRequest& request,
+                                      const FileBlockRecord& before,
+                                      std::unique_lock<std::mutex>& lock);
+  /// Runs an operation of the metaserver's own.
+  template <typename Function>
+  auto ChangeLocked(SessionId session, Function&& function) {
+    Transaction transaction(view_);
+    now_ns_ += 1'000;
+    OperationContext context{transaction, session, now_ns_, *chooser_};
+    auto result = function(context);
+    if (result.ok()) view_.Apply(transaction.Take());
+    return result;
+  }
   void OpenSession(const wire::OpenSessionRequest& request, wire::OpenSessionResponse* response);
   void RenewSession(const wire::RenewSessionRequest& request, wire::RenewSessionResponse* response);
 
@@ -178,6 +205,11 @@ class FakeMetaserver {
   std::set<int64_t> condemned_, released_;
   std::vector<std::unique_ptr<Door>> doors_;
   int resumed_ = 0;
+  ReplicaHost* host_ = nullptr;
+  std::function<void()> during_recovery_;
+  int unchanged_recoveries_ = 0;
+  std::vector<wire::RecoverBlockRequest> recoveries_;
+  std::vector<wire::BadReplicaReport> bad_replicas_;
 };
 
 }  // namespace tercet

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
@@ -11,6 +12,10 @@ namespace tercet {
 namespace {
 
 using Kind = wire::FrameKind;
+
+/// How soon a server notices that the one behind it hangs.
+constexpr std::chrono::milliseconds kHopDeadline{100};
+constexpr std::chrono::milliseconds kWorkingInterval{10};
 
 wire::WireStatus ToWire(const Status& status) {
   wire::WireStatus out;
@@ -44,6 +49,11 @@ FakeStorage::FakeStorage(int count, std::string cluster_id) : cluster_id_(std::m
 }
 
 FakeStorage::~FakeStorage() {
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+  }
   for (auto& server : servers_) server->listener.reset();
 }
 
@@ -73,6 +83,8 @@ void FakeStorage::Stop(ServerId server) {
   {
     std::lock_guard lock(mutex_);
     At(server)->stopped = true;
+    At(server)->late.clear();
+    changed_.notify_all();
   }
   At(server)->listener.reset();
 }
@@ -83,6 +95,7 @@ void FakeStorage::Restart(ServerId server) {
     std::lock_guard lock(mutex_);
     At(server)->stopped = false;
     At(server)->stop_after_writes = -1;
+    At(server)->stop_after_syncs = -1;
   }
   Listen(At(server));
 }
@@ -90,6 +103,72 @@ void FakeStorage::Restart(ServerId server) {
 void FakeStorage::StopAfterWrites(ServerId server, int count) {
   std::lock_guard lock(mutex_);
   At(server)->stop_after_writes = count;
+}
+
+void FakeStorage::StopAfterSyncs(ServerId server, int count) {
+  std::lock_guard lock(mutex_);
+  At(server)->stop_after_syncs = count;
+}
+
+void FakeStorage::Hang(ServerId server) {
+  std::lock_guard lock(mutex_);
+  At(server)->hung = true;
+}
+
+void FakeStorage::Resume(ServerId server) {
+  std::lock_guard lock(mutex_);
+  At(server)->hung = false;
+  for (auto& frame : std::exchange(At(server)->late, {})) frame();
+  changed_.notify_all();
+}
+
+void FakeStorage::SetSlow(ServerId server, bool slow) {
+  std::lock_guard lock(mutex_);
+  At(server)->slow = slow;
+  changed_.notify_all();
+}
+
+void FakeStorage::AwaitWorking(int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return counts_.working >= count; });
+}
+
+void FakeStorage::Damage(ServerId server, BlockId block) {
+  std::lock_guard lock(mutex_);
+  At(server)->damaged.insert(block);
+}
+
+bool FakeStorage::Answers(ServerId server) {
+  std::lock_guard lock(mutex_);
+  return !At(server)->stopped && !At(server)->hung;
+}
+
+std::vector<ServerId> FakeStorage::Reconfigure(BlockId block, Generation to,
+                                               const std::vector<ServerId>& members,
+                                               const std::vector<ServerId>& targets) {
+  std::lock_guard lock(mutex_);
+  std::vector<ServerId> equal;
+  const Block* source = nullptr;
+  const auto take = [&](ServerId id, bool target) {
+    Server* server = At(id);
+    if (server->stopped || server->hung) return;
+    Block& replica = server->blocks[block];
+    // Raised by another attempt, or never made equal.
+    if (!target && replica.generation > to) return;
+    if (source == nullptr && target) return;
+    if (source == nullptr) {
+      source = &replica;
+    } else if (replica.data != source->data || target) {
+      replica.data = source->data;
+      replica.synced = true;
+    }
+    replica.generation = to;
+    server->damaged.erase(block);
+    equal.push_back(id);
+  };
+  for (ServerId id : members) take(id, /*target=*/false);
+  for (ServerId id : targets) take(id, /*target=*/true);
+  return equal;
 }
 
 void FakeStorage::SetFull(ServerId server, bool full) {
@@ -140,12 +219,27 @@ void FakeStorage::Serve(Server* server, FrameConnection& connection) {
     if (!prelude.ok()) return;
     payload.resize(prelude->payload_bytes);
     if (!connection.ReceivePayload(payload.data(), payload.size()).ok()) return;
-    {
-      std::lock_guard lock(mutex_);
-      if (server->stopped) return;
-    }
+    if (!AwaitTurn(server, connection, prelude->kind == Kind::HELLO)) return;
     if (!Handle(server, connection, *prelude, header, payload).ok()) return;
   }
+}
+
+bool FakeStorage::AwaitTurn(Server* server, FrameConnection& connection, bool hello) {
+  std::unique_lock lock(mutex_);
+  const auto gone = [&] { return ending_ || server->stopped; };
+  changed_.wait(lock, [&] { return gone() || !server->hung; });
+  while (!gone() && server->slow && !hello) {
+    ++counts_.working;
+    changed_.notify_all();
+    lock.unlock();
+    FramePrelude working;
+    working.kind = Kind::WORKING;
+    const bool sent = connection.Send(working, "", {}).ok();
+    lock.lock();
+    if (!sent) return false;
+    changed_.wait_for(lock, kWorkingInterval, [&] { return gone() || !server->slow; });
+  }
+  return !gone();
 }
 
 Status FakeStorage::Handle(Server* server, FrameConnection& connection, const FramePrelude& prelude,
@@ -200,6 +294,10 @@ Status FakeStorage::HandleRead(Server* server, FrameConnection& connection,
         PutFixed32(&response.page_crcs, Crc32c(payload.data() + page, kBlockPageBytes));
       }
       counts_.bytes_read += payload.size();
+      if (server->damaged.contains(BlockId(static_cast<uint64_t>(request.block_id))) &&
+          !payload.empty() && begin == 0) {
+        payload[1] ^= 0x40;
+      }
     }
   }
   return Reply(connection, prelude, response, payload);
@@ -217,10 +315,20 @@ Status FakeStorage::HandleChained(Server* server, FrameConnection& connection,
   }
   Response response;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     for (Server* link : chain) {
-      const Status applied = link->stopped ? Gone() : Apply(link, request, payload);
-      if (link == server && link->stopped) return Gone();
+      Status applied;
+      if (link->hung && link != server) {
+        link->late.push_back([this, link, request, payload] {
+          // Whoever sent it has gone.
+          [[maybe_unused]] const Status late = Apply(link, request, payload);
+        });
+        changed_.wait_for(lock, kHopDeadline, [&] { return ending_; });
+        applied = Status(StatusCode::kDeadlineExceeded, "hangs");
+      } else {
+        applied = link->stopped ? Gone() : Apply(link, request, payload);
+      }
+      if (server->stopped || ending_) return Gone();
       if (applied.ok()) continue;
       response.status = ToWire(applied);
       response.failed_server_id = static_cast<int32_t>(link->id.value());
@@ -264,6 +372,11 @@ Status FakeStorage::Apply(Server* server, const wire::WriteHeader& request,
 }
 
 Status FakeStorage::Apply(Server* server, const wire::SyncHeader& request, const std::string&) {
+  if (server->stop_after_syncs == 0) {
+    server->stopped = true;
+    return Gone();
+  }
+  if (server->stop_after_syncs > 0) --server->stop_after_syncs;
   Block* block = nullptr;
   RETURN_IF_ERROR(FindLocked(server, request.block_id, request.generation, &block));
   block->synced = true;

@@ -2,9 +2,14 @@
 // on directly.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,11 +17,12 @@
 #include "common/rpc/frame_listener.h"
 #include "fuse_client/core/block_io/block_target.h"
 #include "tercet_thrift/data_plane_types.h"
+#include "tests/fuse_client/core/replica_host.h"
 
 namespace tercet {
 
 /// Thread-safe.
-class FakeStorage {
+class FakeStorage final : public ReplicaHost {
  public:
   struct Block {
     Generation generation;
@@ -24,14 +30,14 @@ class FakeStorage {
     bool synced = false;
   };
   struct Counts {
-    int reads = 0, writes = 0, syncs = 0, truncates = 0;
+    int reads = 0, writes = 0, syncs = 0, truncates = 0, working = 0;
     uint64_t bytes_written = 0;
     uint64_t bytes_read = 0;
   };
 
   /// Servers 1 … count.
   FakeStorage(int count, std::string cluster_id);
-  ~FakeStorage();
+  ~FakeStorage() override;
 
   std::vector<ReplicaAddress> replicas() const;
   void Stop(ServerId server);
@@ -40,11 +46,30 @@ class FakeStorage {
   /// After `count` more WRITE frames at this server, wherever in the chain, it is gone until
   /// Restart.
   void StopAfterWrites(ServerId server, int count);
+  /// After `count` more SYNC frames at this server it is gone as well.
+  void StopAfterSyncs(ServerId server, int count);
+  /// As SIGSTOP: connections and frames are accepted, and nothing happens with them until Resume.
+  /// Its predecessor in a chain notices after a moment and says so; what it had sent is taken up
+  /// with Resume.
+  void Hang(ServerId server);
+  void Resume(ServerId server);
+  /// Frames that clients send to it wait until the server is no longer slow; meanwhile it sends
+  /// WORKING.
+  void SetSlow(ServerId server, bool slow);
+  void AwaitWorking(int count);
+  /// Flips a byte of the replica's first page in what is read from it.
+  void Damage(ServerId server, BlockId block);
   /// Writes are answered with kNoSpace.
   void SetFull(ServerId server, bool full);
   /// Names another generation for all replicas of the block.
   void SetGeneration(BlockId block, Generation generation);
   void Remove(ServerId server, BlockId block);
+
+  // ---- for recoveries ----
+  bool Answers(ServerId server) override;
+  std::vector<ServerId> Reconfigure(BlockId block, Generation to,
+                                    const std::vector<ServerId>& members,
+                                    const std::vector<ServerId>& targets) override;
 
   /// Null when the server has no such replica.
   std::unique_ptr<Block> Find(ServerId server, BlockId block) const;
@@ -61,8 +86,14 @@ class FakeStorage {
     // Guarded by mutex_.
     std::map<BlockId, Block> blocks;
     bool stopped = false;
+    bool hung = false;
+    bool slow = false;
     bool full = false;
     int stop_after_writes = -1;
+    int stop_after_syncs = -1;
+    std::set<BlockId> damaged;
+    /// Frames that came down a chain while it hung.
+    std::vector<std::function<void()>> late;
   };
 
   void Listen(Server* server);
@@ -77,13 +108,18 @@ class FakeStorage {
   Status Apply(Server* server, const wire::WriteHeader& request, const std::string& payload);
   Status Apply(Server* server, const wire::SyncHeader& request, const std::string& payload);
   Status Apply(Server* server, const wire::TruncateHeader& request, const std::string& payload);
+  /// False when the server is gone.
+  bool AwaitTurn(Server* server, FrameConnection& connection, bool hello);
   Status FindLocked(Server* server, int64_t block, int64_t generation, Block** found);
   Server* At(ServerId server) const;
 
   const std::string cluster_id_;
   std::vector<std::unique_ptr<Server>> servers_;
   mutable std::mutex mutex_;
-  Counts counts_;  // guarded by mutex_
+  std::condition_variable changed_;
+  // Guarded by mutex_.
+  Counts counts_;
+  bool ending_ = false;
 };
 
 }  // namespace tercet

@@ -37,9 +37,13 @@ class BlockReaderTest : public testing::Test {
     target_.generation = Generation(4);
   }
 
-  void MakeReader(milliseconds progress_timeout) {
+  void MakeReader(milliseconds progress_timeout,
+                  milliseconds last_progress_timeout = milliseconds(20'000),
+                  milliseconds answer_timeout = milliseconds(20'000)) {
     BlockReaderOptions options;
+    options.answer_timeout = answer_timeout;
     options.progress_timeout = progress_timeout;
+    options.last_progress_timeout = last_progress_timeout;
     reader_ = std::make_unique<BlockReader>(connections_.get(), options,
                                             [this](const BadReplica& bad) { bad_.push_back(bad); });
   }
@@ -192,6 +196,45 @@ TEST_F(BlockReaderTest, ServerThatStopsAnsweringIsLeftByTheDeadline) {
   tail_.Resume();
 }
 
+TEST_F(BlockReaderTest, LastReplicaThatIsLeftHasMoreTime) {
+  MakeReader(milliseconds(30), milliseconds(20'000));
+  tail_.Stop();
+  middle_.StallOn(wire::FrameKind::READ);
+  head_.StallOn(wire::FrameKind::READ);
+  std::thread slow([&] {
+    middle_.AwaitStalled(1);
+    head_.AwaitStalled(1);
+    const auto later = std::chrono::steady_clock::now() + milliseconds(100);
+    while (std::chrono::steady_clock::now() < later) std::this_thread::yield();
+    head_.Resume();
+  });
+  ExpectGoodRead(4096, 8192);
+  slow.join();
+  EXPECT_EQ(bad_.size(), 2u);
+  middle_.Resume();
+}
+
+TEST_F(BlockReaderTest, WorkingFramesAreProgress) {
+  MakeReader(milliseconds(800));
+  tail_.WorkOn(wire::FrameKind::READ);
+  std::thread disk([&] {
+    tail_.AwaitWorking(100);  // 1 s at least
+    tail_.Resume();
+  });
+  ExpectGoodRead(4096, 8192);
+  disk.join();
+  EXPECT_TRUE(bad_.empty());
+}
+
+TEST_F(BlockReaderTest, ReplicaThatOnlyWorksIsLeftForAnother) {
+  MakeReader(milliseconds(20'000), milliseconds(20'000), milliseconds(30));
+  tail_.WorkOn(wire::FrameKind::READ);
+  ExpectGoodRead(4096, 8192);
+  ASSERT_EQ(bad_.size(), 1u);
+  EXPECT_EQ(bad_[0].reason.code(), StatusCode::kDeadlineExceeded);
+  tail_.Resume();
+}
+
 TEST_F(BlockReaderTest, ConnectionThatBreaksInUseIsReplacedOnce) {
   ExpectGoodRead(0, 100);
   tail_.DropOn(wire::FrameKind::READ, 1);
@@ -207,6 +250,10 @@ TEST_F(BlockReaderTest, StaleReplicaFailsOver) {
   ExpectGoodRead(0, 100);
   ASSERT_EQ(bad_.size(), 1u);
   EXPECT_EQ(bad_[0].reason.code(), StatusCode::kStaleGeneration);
+  EXPECT_FALSE(connections_->RecentlyFailed(ServerId(3))) << "its other blocks may be fine";
+  const int reads = tail_.counts().read;
+  ExpectGoodRead(0, 100);
+  EXPECT_EQ(tail_.counts().read, reads) << "it stays stale in this generation";
 }
 
 TEST_F(BlockReaderTest, StaleGenerationIsWhatTheCallerHearsWhenAllFail) {

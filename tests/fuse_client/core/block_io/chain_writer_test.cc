@@ -316,6 +316,90 @@ TEST_F(ChainWriterTest, HeadThatStopsReadingIsGivenUpByTheDeadline) {
   head_.Resume();
 }
 
+TEST_F(ChainWriterTest, WorkingFramesKeepASlowChainAlive) {
+  options_.progress_timeout = milliseconds(800);
+  MakeWriter();
+  head_.WorkOn(wire::FrameKind::WRITE, /*after=*/1);
+  head_.WorkOn(wire::FrameKind::SYNC);
+  ASSERT_TRUE(writer_->Submit(0, Data("1"), true, false).ok());
+  ASSERT_TRUE(writer_->Submit(1, Data("2"), true, false).ok());
+  std::thread disk([&] {
+    head_.AwaitWorking(100);  // 1 s at least
+    head_.Resume();
+  });
+  EXPECT_TRUE(writer_->Drain().ok()) << writer_->failure().ToString();
+  disk.join();
+  EXPECT_EQ(head_.GetBlock(kBlock).data, "12");
+  head_.WorkOn(wire::FrameKind::SYNC);
+  std::thread sync([&] {
+    head_.AwaitWorking(200);
+    head_.Resume();
+  });
+  EXPECT_TRUE(writer_->Sync().ok());
+  sync.join();
+}
+
+TEST_F(ChainWriterTest, WorkingFramesAloneAreNotWaitedForWithoutEnd) {
+  options_.progress_timeout = milliseconds(20'000);
+  options_.answer_timeout = milliseconds(50);
+  MakeWriter();
+  head_.WorkOn(wire::FrameKind::WRITE);
+  ASSERT_TRUE(writer_->Submit(0, Data("x"), true, false).ok());
+  EXPECT_EQ(writer_->Drain().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(writer_->failed_server(), ServerId(1));
+  head_.Resume();
+}
+
+TEST_F(ChainWriterTest, WriterThatLooksLateFindsAStoppedChainWithoutWaitingAgain) {
+  options_.progress_timeout = milliseconds(1);
+  MakeWriter();
+  head_.StallOn(wire::FrameKind::WRITE);
+  ASSERT_TRUE(writer_->Submit(0, Data("x"), true, false).ok());
+  head_.AwaitStalled(1);
+  Status status;
+  while (status.ok()) status = writer_->Poll();
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(writer_->TakeUnacknowledged().size(), 1u);
+  head_.Resume();
+}
+
+TEST_F(ChainWriterTest, AcknowledgementsThatArrivedCountHoweverLateTheWriterLooks) {
+  options_.progress_timeout = milliseconds(200);
+  MakeWriter();
+  head_.StallOn(wire::FrameKind::WRITE, /*after=*/1);
+  ASSERT_TRUE(writer_->Submit(0, Data("1"), true, false).ok());
+  ASSERT_TRUE(writer_->Submit(1, Data("2"), true, false).ok());
+  head_.AwaitStalled(1);
+  head_.Resume();
+  // Longer than the timeout passes before the writer looks.
+  const auto late = std::chrono::steady_clock::now() + milliseconds(250);
+  while (head_.counts().write < 2 || std::chrono::steady_clock::now() < late) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(writer_->Drain().ok()) << writer_->failure().ToString();
+}
+
+TEST_F(ChainWriterTest, SlowHeadThatWorksMayStopReadingForAWhile) {
+  options_.progress_timeout = milliseconds(800);
+  options_.window_frames = 1000;
+  options_.window_bytes = 1 << 30;
+  MakeWriter();
+  head_.WorkOn(wire::FrameKind::WRITE);
+  std::thread disk([&] {
+    head_.AwaitWorking(100);
+    head_.Resume();
+  });
+  // More than the sockets hold.
+  const WriteData data = Data(std::string(1 << 20, 'x'));
+  for (uint32_t i = 0; i < 24; ++i) {
+    const Status submitted = writer_->Submit(i << 20, data, true, false);
+    ASSERT_TRUE(submitted.ok()) << submitted.ToString();
+  }
+  EXPECT_TRUE(writer_->Drain().ok());
+  disk.join();
+  EXPECT_EQ(head_.counts().write, 24);
+}
+
 TEST_F(ChainWriterTest, FailedSyncAndTruncateAreFailures) {
   head_.AnswerWith(wire::FrameKind::SYNC, Status(StatusCode::kIo, "bad disk"), ServerId(2));
   ASSERT_TRUE(writer_->Submit(0, Data("x"), true, false).ok());

@@ -10,6 +10,8 @@ namespace {
 
 using Kind = wire::FrameKind;
 
+constexpr std::chrono::milliseconds kWorkingInterval{10};
+
 wire::WireStatus ToWire(const Status& status) {
   wire::WireStatus out;
   out.code = static_cast<int32_t>(status.code());
@@ -86,6 +88,18 @@ void FakeChunkServer::StallOn(Kind::type kind, int after) {
   misbehaviours_[static_cast<uint8_t>(kind)].stall_after = after;
 }
 
+void FakeChunkServer::WorkOn(Kind::type kind, int after) {
+  std::lock_guard lock(mutex_);
+  Misbehaviour& misbehaviour = misbehaviours_[static_cast<uint8_t>(kind)];
+  misbehaviour.stall_after = after;
+  misbehaviour.working = true;
+}
+
+void FakeChunkServer::AwaitWorking(int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return counts_.working >= count; });
+}
+
 void FakeChunkServer::DropOn(Kind::type kind, int count) {
   std::lock_guard lock(mutex_);
   misbehaviours_[static_cast<uint8_t>(kind)].drops = count;
@@ -153,7 +167,8 @@ Status FakeChunkServer::Handle(Session& session, const FramePrelude& prelude,
   }
 }
 
-Status FakeChunkServer::Interfere(uint8_t kind, Status* answer, ServerId* failed_server) {
+Status FakeChunkServer::Interfere(Session& session, uint8_t kind, Status* answer,
+                                  ServerId* failed_server) {
   std::unique_lock lock(mutex_);
   auto found = misbehaviours_.find(kind);
   if (found == misbehaviours_.end()) return Status::Ok();
@@ -166,8 +181,20 @@ Status FakeChunkServer::Interfere(uint8_t kind, Status* answer, ServerId* failed
     --misbehaviour.stall_after;
   } else if (misbehaviour.stall_after == 0) {
     const int epoch = stall_epoch_;
+    const bool works = misbehaviour.working;
     ++stalled_;
     changed_.notify_all();
+    while (works && stall_epoch_ == epoch) {
+      ++counts_.working;
+      changed_.notify_all();
+      lock.unlock();
+      FramePrelude working;
+      working.kind = Kind::WORKING;
+      const Status sent = session.connection.Send(working, "", {});
+      lock.lock();
+      RETURN_IF_ERROR(sent);
+      changed_.wait_for(lock, kWorkingInterval, [&] { return stall_epoch_ != epoch; });
+    }
     changed_.wait(lock, [&] { return stall_epoch_ != epoch; });
     return Status::Ok();
   }
@@ -198,7 +225,7 @@ Status FakeChunkServer::Hello(Session& session, const FramePrelude& prelude,
   RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
   Status answer;
   ServerId ignored;
-  RETURN_IF_ERROR(Interfere(prelude.kind, &answer, &ignored));
+  RETURN_IF_ERROR(Interfere(session, prelude.kind, &answer, &ignored));
   if (request.cluster_id != cluster_id_) answer = Status(StatusCode::kWrongCluster, "not mine");
   wire::HelloResponseHeader response;
   response.server_id = static_cast<int32_t>(id_.value());
@@ -226,7 +253,7 @@ Status FakeChunkServer::Read(Session& session, const FramePrelude& prelude,
   RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
   Status answer;
   ServerId ignored;
-  RETURN_IF_ERROR(Interfere(prelude.kind, &answer, &ignored));
+  RETURN_IF_ERROR(Interfere(session, prelude.kind, &answer, &ignored));
   wire::ReadResponseHeader response;
   std::string payload;
   {
@@ -283,7 +310,7 @@ Status FakeChunkServer::Write(Session& session, const FramePrelude& prelude,
   RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
   Status answer;
   ServerId failed_server;
-  RETURN_IF_ERROR(Interfere(prelude.kind, &answer, &failed_server));
+  RETURN_IF_ERROR(Interfere(session, prelude.kind, &answer, &failed_server));
   size_t group;
   {
     std::lock_guard lock(mutex_);
@@ -334,7 +361,7 @@ Status FakeChunkServer::Simple(Session& session, const FramePrelude& prelude,
   RETURN_IF_ERROR(DecodeFrameHeader(header, &request));
   Status answer;
   ServerId failed_server;
-  RETURN_IF_ERROR(Interfere(prelude.kind, &answer, &failed_server));
+  RETURN_IF_ERROR(Interfere(session, prelude.kind, &answer, &failed_server));
   {
     std::lock_guard lock(mutex_);
     last_downstream_ = request.downstream;

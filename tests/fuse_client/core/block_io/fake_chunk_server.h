@@ -27,7 +27,7 @@ class FakeChunkServer {
     std::string data;
   };
   struct Counts {
-    int hello = 0, read = 0, verified_read = 0, write = 0, sync = 0, truncate = 0;
+    int hello = 0, read = 0, verified_read = 0, write = 0, sync = 0, truncate = 0, working = 0;
   };
 
   explicit FakeChunkServer(ServerId id, std::string cluster_id = "cluster");
@@ -49,6 +49,9 @@ class FakeChunkServer {
                   int after = 0);
   /// Frames of this kind are not answered, and their connection makes no progress, until Resume.
   void StallOn(wire::FrameKind::type kind, int after = 0);
+  /// As StallOn, but WORKING frames are sent meanwhile.
+  void WorkOn(wire::FrameKind::type kind, int after = 0);
+  void AwaitWorking(int count);
   /// The connection is closed instead of answering the next `count` frames of this kind.
   void DropOn(wire::FrameKind::type kind, int count = 1);
   void Resume();
@@ -69,6 +72,7 @@ class FakeChunkServer {
     ServerId failed_server;
     int answer_after = -1;  // frames still answered well; -1: always
     int stall_after = -1;
+    bool working = false;  // while it stalls
     int drops = 0;
   };
   struct Damage {
@@ -94,7 +98,7 @@ class FakeChunkServer {
   Status Reply(Session& session, const FramePrelude& request, Response response,
                const std::string& payload = "");
   /// What the frame should be answered with; an error that is not an answer ends the connection.
-  Status Interfere(uint8_t kind, Status* answer, ServerId* failed_server);
+  Status Interfere(Session& session, uint8_t kind, Status* answer, ServerId* failed_server);
   Status ApplyWrite(const wire::WriteHeader& request, const std::string& payload);
   Status Apply(const wire::SyncHeader& request);
   Status Apply(const wire::TruncateHeader& request);
