@@ -19,7 +19,7 @@ Reconfiguration::Reconfiguration(ReconfigurationGoal goal) : goal_(std::move(goa
 ReconfigurationEffects Reconfiguration::Start() {
   assert(phase_ == Phase::kNew);
   phase_ = Phase::kBeginning;
-  return {BeginEffect{goal_.block, goal_.from}};
+  return {BeginEffect{goal_.block, goal_.from, goal_.add}};
 }
 
 ReconfigurationEffects Reconfiguration::OnBegun(const Result<BegunReconfiguration>& begun) {
@@ -77,11 +77,13 @@ ReconfigurationEffects Reconfiguration::OnSealed(ServerId server,
   } else if (phase_ == Phase::kAccepting) {
     member.suspect = false;
     member.damaged = false;
+    member.verified = true;
     accepted_damage_ = member.sealed->damaged_pages;
   } else {
     member.sealed = answer.value();
     member.suspect = answer.value().suspect;
     member.damaged = answer.value().damaged_pages > 0;
+    member.verified = member.verify && !member.damaged;
   }
   if (seals_open_ > 0) return {};
   return TakeRoot();
@@ -185,6 +187,7 @@ ReconfigurationEffects Reconfiguration::OnPulled(ServerId target, const Status& 
     member.equal = true;
     member.suspect = false;
     member.damaged = false;
+    member.verified = member.verified || member.verifying || !member.has_replica();
     source.gave = true;
   } else if (status.code() == StatusCode::kStaleEpoch) {
     return Finish(status);
@@ -229,6 +232,7 @@ ReconfigurationEffects Reconfiguration::StartPulls() {
     member.pulling = true;
     member.pulled = true;
     member.source = *source;
+    member.verifying = verify;
     if (!member.was && !Contains(targets_, server)) targets_.push_back(server);
     effects.push_back(PullEffect{server, *source, begun_.sealing, verify});
   }
@@ -307,12 +311,13 @@ ReconfigurationEffects Reconfiguration::CommitOrFail() {
     return Finish(status);
   }
   phase_ = Phase::kCommitting;
-  CommitEffect commit{goal_.block, goal_.from, begun_.sealing, chain_, {}, accepted_damage_};
+  CommitEffect commit{goal_.block, goal_.from, begun_.sealing, chain_, {}, {}, accepted_damage_};
   for (const ServerId server : begun_.chain) {
     if (!Contains(chain_, server)) commit.dropped.push_back(server);
   }
   for (const ServerId server : chain_) {
     const Member& member = members_.at(server);
+    if (member.verified && !member.damaged) commit.verified.push_back(server);
     if (!member.damaged) continue;
     commit.lost_pages += std::max(1u, member.sealed ? member.sealed->damaged_pages : 0u);
   }

@@ -70,6 +70,7 @@ struct SealAnswer {
 struct BeginEffect {
   BlockId block;
   Generation from;
+  std::vector<ServerId> targets;  // new members: remembered with the attempt
 };
 /// Send SEAL; answer: OnSealed. A failure to answer is an answer.
 /// One server may be asked twice: with `accept_suspect` once all have answered and it is the one
@@ -96,6 +97,8 @@ struct CommitEffect {
   std::vector<ServerId> chain;
   /// Members of the old chain that are not in the new one.
   std::vector<ServerId> dropped;
+  /// Members of the new chain whose pages were compared with their checksums, or were made anew.
+  std::vector<ServerId> verified;
   /// Pages of members of the new chain that are known to be damaged, or were accepted as they are,
   /// and that no other replica could mend.
   uint32_t lost_pages = 0;
@@ -147,6 +150,8 @@ class Reconfiguration {
     bool damaged = false;  // has pages that do not match their checksums
     bool equal = false;    // its checksums are those of the root
     bool pulling = false;
+    bool verified = false;         // its pages match its checksums, as of this attempt
+    bool verifying = false;        // by its newest pull
     bool pulled = false;           // it was told to pull: what it answered to SEAL is outdated
     ServerId source;               // of its newest pull
     bool gave = false;             // something was pulled from it
