@@ -124,13 +124,19 @@ Status ReplicaPull::Finish() {
     return Status(StatusCode::kInternal, "a pull was to be finished with " +
                                              std::to_string(left_bytes_) + " bytes missing");
   }
-  if (!finishing()) return store_.Sync(options_.block, base_);
-  ASSIGN_OR_RETURN(const PageTable own, store_.Table(options_.block, base_));
+  if (!finishing()) {
+    const Status synced = store_.Sync(options_.block, base_);
+    // A base that is suspect since a crash is not served like others before it was promoted; the pull
+    // that finishes makes all of it durable.
+    return synced.code() == StatusCode::kUnavailable ? Status::Ok() : synced;
+  }
+  RETURN_IF_ERROR(store_.Promote(options_.block, base_, options_.finish));
+  ASSIGN_OR_RETURN(const PageTable own, store_.Table(options_.block, options_.finish));
   if (own.length != source_.length || own.page_crcs != source_.page_crcs) {
     return Status(StatusCode::kConflict, "block " + std::to_string(options_.block.value()) +
                                              " was changed while it was being pulled");
   }
-  return store_.Promote(options_.block, base_, options_.finish);
+  return Status::Ok();
 }
 
 }  // namespace tercet
