@@ -8,6 +8,7 @@
 #include "tools/admin_client.h"
 #include "tools/commands.h"
 #include "tools/dev_cluster.h"
+#include "tools/drill/chunk_command.h"
 #include "tools/drill/drill.h"
 #include "tools/drill/guardian.h"
 #include "tools/drill/report.h"
@@ -171,6 +172,7 @@ void AddDrillCommand(CLI::App& app, int* exit_status) {
   CLI::App* drill = app.add_subcommand("drill", "practise failures, and keep the results");
   drill->require_subcommand(1);
   AddFailover(*drill, arguments, exit_status);
+  AddChunkDrills(*drill, exit_status);
   CLI::App* history = drill->add_subcommand("history", "the drills that were done");
   history->add_option("--limit", arguments->limit, "at most so many, the newest")
       ->check(CLI::Range(1, 1'000'000))

@@ -152,10 +152,14 @@ std::string HistoryPath(const std::string& dev_directory) {
 }
 
 Status AppendHistory(const std::string& path, const DrillReport& report) {
+  return AppendHistoryLine(path, SummaryJson(report));
+}
+
+Status AppendHistoryLine(const std::string& path, const nlohmann::json& summary) {
   RETURN_IF_ERROR(RealDisk().MakeDirectories(std::filesystem::path(path).parent_path().string()));
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return StatusFromErrno(errno, "open " + path);
-  std::string line = SummaryJson(report).dump() + "\n";
+  std::string line = summary.dump() + "\n";
   // A line that was cut short ends here, and spoils only itself.
   const off_t size = ::lseek(fd, 0, SEEK_END);
   char last = '\n';

@@ -18,6 +18,8 @@ std::string DrillText(const DrillReport& report);
 std::string HistoryPath(const std::string& dev_directory);
 /// Adds the drill, without its rounds' details.
 Status AppendHistory(const std::string& path, const DrillReport& report);
+/// Of another kind of drill, with the keys that HistoryText shows.
+Status AppendHistoryLine(const std::string& path, const nlohmann::json& summary);
 /// The newest `limit` drills, oldest first; lines that are no JSON object (a cut one) are left out.
 Result<std::vector<nlohmann::json>> ReadHistory(const std::string& path, size_t limit);
 std::string HistoryText(const std::vector<nlohmann::json>& drills);
