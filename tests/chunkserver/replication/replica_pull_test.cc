@@ -53,7 +53,8 @@ class ReplicaPullTest : public testing::Test {
     if (!table.ok()) return {};
     Image image{generation, table->length, table->page_crcs};
     while (image.bytes.size() < image.length) {
-      auto pages = store.Read(block, generation, static_cast<uint32_t>(image.bytes.size()), 1 << 20);
+      auto pages =
+          store.Read(block, generation, static_cast<uint32_t>(image.bytes.size()), 1 << 20);
       EXPECT_TRUE(pages.ok()) << pages.status().ToString();
       if (!pages.ok()) return {};
       image.bytes += pages->data;
@@ -252,13 +253,17 @@ TEST_F(ReplicaPullTest, DamagedEndOfALongerBaseDoesNotMatter) {
 TEST_F(ReplicaPullTest, SuspectReplicaIsMadeWholeByAPull) {
   const std::string data = Pattern(14, 200'000);
   Write(source(), kOld, 0, data);
-  Write(target(), kOld, 0, data);  // never synced
+  Write(target(), kOld, 0, data);
+  ASSERT_TRUE(target().Sync(kBlock, kOld).ok());
+  Write(target(), kOld, 0, Pattern(24, 150'000));  // lost, or not, or in part
+  target_disk_.CutPowerAfter(0);
   target_.StopAll();
   SeededRandom random(15);
   target_disk_.Crash(random);
   target_.RestartMachine();
-  if (target().Stat(kBlock).code() == StatusCode::kUnavailable) Seal(target(), kSealed);
+  EXPECT_EQ(target().Stat(kBlock).code(), StatusCode::kUnavailable);
   Seal(source(), kSealed);
+  Seal(target(), kSealed);
   ASSERT_TRUE(RunFinish().ok());
   EXPECT_EQ(Look(target(), kSealed), Look(source(), kSealed));
 }
