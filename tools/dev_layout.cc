@@ -334,7 +334,8 @@ std::string DevCluster::ConfigFor(const DevNode& node) const {
   }
   text += "\n[listen]\nhost = " + TomlQuoted(node.address.host) +
           "\nport = " + std::to_string(node.address.port) + "\n";
-  text += "\n[metrics]\nport = " + std::to_string(node.metrics_port) + "\n";
+  text += "\n[metrics]\nhost = " + TomlQuoted(kHost) +
+          "\nport = " + std::to_string(node.metrics_port) + "\n";
   text +=
       "\n[log]\nfile = " + TomlQuoted(folder + "/" + node.name + ".log") + "\nlevel = \"info\"\n";
   return text;
