@@ -136,7 +136,7 @@ TEST_F(RegistrationTest, WhileItRegistersAgainOpenConnectionsWait) {
   EXPECT_EQ(::poll(&answer, 1, 200), 0) << "nothing is served before the deletions are known";
   registry_.With([](auto& state) { state.fetches_held = false; });
   EXPECT_EQ((*client)->ReceiveRead().code(), StatusCode::kNotFound);
-  EXPECT_OK((*client)->Read(BlockId(11))) << "on the same connection";
+  EXPECT_OK((*client)->Read(BlockId(11)));  // on the same connection
   EXPECT_OK(Hello(*server));
 }
 
