@@ -126,8 +126,8 @@ Status ReplicaPull::Finish() {
   }
   if (!finishing()) {
     const Status synced = store_.Sync(options_.block, base_);
-    // A base that is suspect since a crash is not served like others before it was promoted; the pull
-    // that finishes makes all of it durable.
+    // A base that is suspect since a crash is not served like others before it was promoted; the
+    // pull that finishes makes all of it durable.
     return synced.code() == StatusCode::kUnavailable ? Status::Ok() : synced;
   }
   RETURN_IF_ERROR(store_.Promote(options_.block, base_, options_.finish));

@@ -112,12 +112,28 @@ Status ActivityLog::Verified(BlockId block) {
   return WriteSectorOf(found->second);
 }
 
-Result<Era> ActivityLog::Cleared(BlockId block) {
+Era ActivityLog::settled() const {
   std::lock_guard lock(mutex_);
-  if (auto found = by_block_.find(block); found != by_block_.end()) {
-    RETURN_IF_ERROR(Free(found->second));
-  }
   return state_.settled;
+}
+
+Status ActivityLog::Cleared(BlockId block) {
+  std::lock_guard lock(mutex_);
+  auto found = by_block_.find(block);
+  return found == by_block_.end() ? Status::Ok() : Free(found->second);
+}
+
+Status ActivityLog::Deleted(BlockId block) {
+  std::lock_guard lock(mutex_);
+  auto found = by_block_.find(block);
+  if (found == by_block_.end()) return Status::Ok();
+  NoteWritten(block);
+  Place& place = places_[found->second];
+  place.written_in = state_.current;
+  if (!place.mark.suspect && !place.mark.verify) return Status::Ok();
+  place.mark.suspect = false;
+  place.mark.verify = false;
+  return WriteSectorOf(found->second);
 }
 
 std::vector<BlockId> ActivityLog::ToVerify(size_t max) const {

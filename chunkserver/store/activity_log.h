@@ -63,8 +63,13 @@ class ActivityLog {
   bool NeedsVerification(BlockId block, Era replica_era) const;
   /// The replica was verified: a mark that asked for it does so no longer.
   Status Verified(BlockId block);
-  /// The replica is durable and sound, or gone. Returns the era for its header.
-  Result<Era> Cleared(BlockId block);
+  /// An era for the header of a replica that is durable and sound; call Cleared when that header is
+  /// durable as well.
+  Era settled() const;
+  Status Cleared(BlockId block);
+  /// The replica was moved away, which may not be durable: a mark stays until the next round, but a
+  /// new replica of the block is not suspect because of it.
+  Status Deleted(BlockId block);
   /// Marked blocks that are to be verified, at most `max`.
   std::vector<BlockId> ToVerify(size_t max) const;
 

@@ -355,11 +355,12 @@ Status BlockStore::Sync(BlockId block, Generation generation) {
   std::shared_ptr<BlockHandle> handle = handles_->Get(block);
   std::shared_ptr<File> file;
   StoreDisk* disk = nullptr;
-  RETURN_IF_ERROR(WithReader(block, generation, [&](BlockHandle& open) {
-    file = open.replica->file();
-    disk = open.disk;
+  auto open = [&](BlockHandle& opened) {
+    file = opened.replica->file();
+    disk = opened.disk;
     return Status::Ok();
-  }));
+  };
+  RETURN_IF_ERROR(WithReader(block, generation, open, /*of_base=*/true));
   // Without the lock: writes may go on meanwhile, the caller only asks for those before.
   const bool name_durable = handle->name_durable.load(std::memory_order_acquire);
   RETURN_IF_ERROR(Note(disk, disk->SyncReplica(block, *file, name_durable)));

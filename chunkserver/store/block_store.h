@@ -314,6 +314,10 @@ class BlockStore {
   Result<PullBase> OpenPullBase(BlockId block, Generation source_generation, Generation finish,
                                 uint32_t expected_length, bool verify);
 
+  /// As Table, of what OpenPullBase made ready: also while it is suspect or incomplete. Not for
+  /// other servers.
+  Result<PageTable> BaseTable(BlockId block, Generation generation);
+
   /// The copy is whole: `from` (0, or `to` itself) becomes `to`, with its data, durably. The
   /// replica is not suspect, incomplete or doomed any more. kNotFound, kStaleGeneration: it is not
   /// `from`.
@@ -434,9 +438,13 @@ class BlockStore {
                      uint32_t expected_length);
   Status FinishMove(BlockHandle& handle, StoreDisk& target, std::unique_ptr<ReplicaFile> copy);
 
-  /// Runs `function` on the open replica, under the lock shared with other readers.
+  Result<PageTable> ReadTable(BlockId block, Generation generation, bool of_base);
+
+  /// Runs `function` on the open replica, under the lock shared with other readers. `of_base`: a
+  /// suspect one will do when it is the base of a copy.
   template <typename Function>
-  Status WithReader(BlockId block, Generation generation, Function&& function);
+  Status WithReader(BlockId block, Generation generation, Function&& function,
+                    bool of_base = false);
   Status CheckGeneration(const BlockHandle& handle, Generation wanted,
                          bool for_change = false) const;
   /// Puts the replica into the queue of bad ones when `status` is kCorruption.

@@ -204,9 +204,10 @@ Status ReplicaFile::Truncate(uint32_t new_length) {
   if (kept != 0) {
     std::string page;
     RETURN_IF_ERROR(ReadPages(intent.first_page, 1, &page));
-    RETURN_IF_ERROR(VerifyPage(intent.first_page, page.data()));
+    const bool sound = VerifyPage(intent.first_page, page.data()).ok();
     std::fill(page.begin() + kept, page.end(), '\0');
-    intent.entries.push_back(EntryOf(page.data()));
+    // What is left of a damaged page stays damaged.
+    intent.entries.push_back(sound ? EntryOf(page.data()) : ~EntryOf(page.data()));
   }
   header_.length = new_length;
   RETURN_IF_ERROR(WriteHead(intent));

@@ -51,7 +51,7 @@ class ReplicaFile {
   /// `piece_crcs`: 4 bytes per page touched, true of `data`. A page that is overwritten in part is
   /// read and verified first (kCorruption).
   Status Write(uint32_t offset, std::string_view data, std::string_view piece_crcs);
-  /// `new_length` must not be over length().
+  /// `new_length` must not be over length(). A damaged page that is cut stays damaged.
   Status Truncate(uint32_t new_length);
 
   /// All pages of [first, first + count) that fail their checksum. `from_platter`: not from the

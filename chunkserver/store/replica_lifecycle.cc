@@ -13,10 +13,11 @@ Status BlockStore::Regenerate(BlockHandle& handle, Generation to, bool trusted, 
     after.generation = to;
     after.length = handle.replica->length();
     if (trusted) {
-      ASSIGN_OR_RETURN(after.era, disk->activity().Cleared(handle.block));
+      after.era = disk->activity().settled();
       after.suspect = false;
     }
-    return disk->ChangeReplica(*handle.replica, row, after, sync);
+    RETURN_IF_ERROR(disk->ChangeReplica(*handle.replica, row, after, sync));
+    return trusted ? disk->activity().Cleared(handle.block) : Status::Ok();
   };
   Status changed = change();
   if (!changed.ok()) {
@@ -118,13 +119,22 @@ Result<SealResult> BlockStore::SealOpened(BlockHandle& handle, Generation to, bo
 }
 
 Result<PageTable> BlockStore::Table(BlockId block, Generation generation) {
+  return ReadTable(block, generation, false);
+}
+
+Result<PageTable> BlockStore::BaseTable(BlockId block, Generation generation) {
+  return ReadTable(block, generation, true);
+}
+
+Result<PageTable> BlockStore::ReadTable(BlockId block, Generation generation, bool of_base) {
   PageTable table;
-  RETURN_IF_ERROR(WithReader(block, generation, [&](BlockHandle& handle) {
+  auto read = [&](BlockHandle& handle) {
     table.generation = generation;
     table.length = handle.replica->length();
     handle.replica->AppendCrcs(handle.replica->Pages(0, table.length), &table.page_crcs);
     return Status::Ok();
-  }));
+  };
+  RETURN_IF_ERROR(WithReader(block, generation, read, of_base));
   return table;
 }
 

@@ -119,9 +119,10 @@ Status BlockStore::FinishMove(BlockHandle& handle, StoreDisk& target,
   auto take = [&]() -> Status {
     RETURN_IF_ERROR(CopyDifferingPages(*handle.replica, copy.get()));
     RETURN_IF_ERROR(target.SyncReplica(block, *copy->file(), false));
-    ASSIGN_OR_RETURN(const Era era, target.activity().Cleared(block));
+    const Era era = target.activity().settled();
     RETURN_IF_ERROR(copy->Rename(generation, era));
     RETURN_IF_ERROR(target.SyncReplica(block, *copy->file(), true));
+    RETURN_IF_ERROR(target.activity().Cleared(block));
     return target.index().Add(
         {.block = block, .generation = generation, .era = era, .length = copy->length()});
   };

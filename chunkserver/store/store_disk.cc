@@ -264,14 +264,14 @@ Status StoreDisk::MoveAway(const ReplicaRow& row, Destination destination,
   if (moved.ok()) BytesIn(destination).fetch_add(ReplicaBytes(length), std::memory_order_relaxed);
   replica_bytes_.fetch_sub(std::min(replica_bytes(), ReplicaBytes(length)),
                            std::memory_order_relaxed);
-  RETURN_IF_ERROR(activity_->Cleared(row.block).status());
+  RETURN_IF_ERROR(activity_->Deleted(row.block));
   return index_->Remove(row);
 }
 
 Status StoreDisk::ForgetRow(const ReplicaRow& row) {
   const uint64_t bytes = ReplicaBytes(row.length);
   replica_bytes_.fetch_sub(std::min(replica_bytes(), bytes), std::memory_order_relaxed);
-  RETURN_IF_ERROR(activity_->Cleared(row.block).status());
+  RETURN_IF_ERROR(activity_->Deleted(row.block));
   return index_->Remove(row);
 }
 
@@ -320,12 +320,13 @@ Status StoreDisk::MakeDurable(const ActivityLog::Round& round) {
   }
   std::set<std::string> folders;
   for (const auto& [block, grown] : round.written) {
+    folders.insert(FolderOf(block));
     auto file = disk_.Open(PathOf(block), OpenMode::kReadOnly);
-    if (!file.ok() && file.code() == StatusCode::kNotFound) continue;  // deleted meanwhile
+    // Moved away meanwhile: the folder has to know durably.
+    if (!file.ok() && file.code() == StatusCode::kNotFound) continue;
     RETURN_IF_ERROR(file.status());
     Status synced = (*file)->Sync();
     if (!synced.ok()) return Status(StatusCode::kIo, synced.message());
-    folders.insert(FolderOf(block));
   }
   for (const std::string& folder : folders) {
     Status synced = disk_.SyncDirectory(folder);

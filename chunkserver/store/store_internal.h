@@ -37,13 +37,14 @@ inline Status StaleGeneration(BlockId block, Generation wanted, Generation own) 
 inline constexpr int kMaxOpenAttempts = 8;
 
 template <typename Function>
-Status BlockStore::WithReader(BlockId block, Generation generation, Function&& function) {
+Status BlockStore::WithReader(BlockId block, Generation generation, Function&& function,
+                              bool of_base) {
   std::shared_ptr<BlockHandle> handle = handles_->Get(block);
   for (int attempt = 0; attempt < kMaxOpenAttempts; ++attempt) {
     {
       std::shared_lock lock(handle->mutex);
       if (handle->replica != nullptr) {
-        RETURN_IF_ERROR(CheckGeneration(*handle, generation));
+        RETURN_IF_ERROR(CheckGeneration(*handle, generation, of_base));
         return Note(handle->disk, ReportDamage(*handle, function(*handle)));
       }
     }
