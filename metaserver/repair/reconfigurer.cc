@@ -165,7 +165,7 @@ class Reconfigurer::Attempt {
   void AwaitCommands() {
     std::vector<ChunkCommand*> open;
     for (const Running& running : commands_) open.push_back(running.command.get());
-    owner_.commander_.Await(open, [this] { return owner_.journal_.Serves(epoch_); });
+    owner_.commander_.Await(open, [this] { return owner_.Wanted(epoch_); });
     std::vector<Running> finished;
     for (auto it = commands_.begin(); it != commands_.end();) {
       if (!it->command->done()) {
@@ -309,7 +309,7 @@ Reconfigurer::Prepared Reconfigurer::Prepare(Epoch epoch, BlockId block, ServerI
     commands.push_back(commander_.Pull(*to, header, options_.prepare));
     open.push_back(commands.back().get());
   }
-  commander_.AwaitAll(open, [&] { return journal_.Serves(epoch); });
+  commander_.AwaitAll(open, [&] { return Wanted(epoch); });
   for (const ChunkCommand* command : open) {
     const Status status =
         command->status().ok() ? FromWire(command->pull().status) : command->status();
@@ -335,7 +335,7 @@ std::set<ServerId> Reconfigurer::Ping(const std::vector<ServerId>& servers,
     commands.push_back(commander_.Ping(*peer, CommandDeadlines{wait, wait}));
     open.push_back(commands.back().get());
   }
-  commander_.AwaitAll(open, [&] { return journal_.Serves(epoch); });
+  commander_.AwaitAll(open, [&] { return Wanted(epoch); });
   std::set<ServerId> answered;
   for (const ChunkCommand* command : open) {
     if (command->status().ok()) answered.insert(command->server());

@@ -10,6 +10,7 @@
 //  more.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -94,6 +95,11 @@ class Reconfigurer {
                ChunkCommander& commander)
       : options_(options), journal_(journal), servers_(servers), commander_(commander) {}
 
+  /// Called when a chain was journaled without a server that was in it. Must not block; to be set
+  /// before the first attempt.
+  using OnDropped = std::function<void(BlockId, Generation, ServerId)>;
+  void SetOnDropped(OnDropped on_dropped) { on_dropped_ = std::move(on_dropped); }
+
   /// One attempt, in the caller's thread. The caller holds the block's lock.
   ReconfigurationResult Run(Epoch epoch, const ReconfigurationGoal& goal,
                             wire::PullClass::type pull_class, const std::string& why);
@@ -112,17 +118,26 @@ class Reconfigurer {
   std::set<ServerId> Ping(const std::vector<ServerId>& servers, std::chrono::milliseconds wait,
                           Epoch epoch);
 
+  /// Commands under way are given up, and attempts end. For good.
+  void Stop() { stopping_.store(true, std::memory_order_relaxed); }
+
   BlockLocks& locks() { return locks_; }
 
  private:
   class Attempt;
 
   Result<ChunkPeer> Peer(ServerId server) const;
+  /// Attempts under `epoch` still have a meaning.
+  bool Wanted(Epoch epoch) const {
+    return !stopping_.load(std::memory_order_relaxed) && journal_.Serves(epoch);
+  }
 
   const ReconfigurerOptions options_;
   RepairJournal& journal_;
   const ServerTable& servers_;
   ChunkCommander& commander_;
+  OnDropped on_dropped_;
+  std::atomic<bool> stopping_{false};
   BlockLocks locks_;
 };
 

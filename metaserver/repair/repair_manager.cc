@@ -39,6 +39,7 @@ RepairManager::~RepairManager() {
     epoch_ = Epoch();
     changed_.notify_all();
   }
+  reconfigurer_.Stop();
   for (std::thread& thread : threads_) thread.join();
 }
 

@@ -32,7 +32,29 @@ ActiveServices::ActiveServices(ServiceOptions options, Consensus& consensus, Dat
       sessions_(options_.sessions, proposer_, clock),
       registry_(options_.registry, proposer_, database, servers_, clock),
       reclaimer_(options_.reclaimer, proposer_, sessions_, clock),
-      census_(database, clock) {}
+      census_(database, clock),
+      journal_(proposer_),
+      commander_(ChunkCommanderOptions()),
+      reconfigurer_(options_.reconfigurer, journal_, servers_, commander_),
+      repair_(options_.repair, journal_, servers_, reconfigurer_, clock),
+      recovery_(options_.recovery, journal_, servers_, reconfigurer_,
+                [this](BlockId block) { repair_.NoticeBlocks({block}); }),
+      housekeeper_(proposer_, repair_, clock) {
+  registry_.SetHooks(
+      {[this] { return repair_.Limits(); },
+       [this](const std::vector<BlockId>& blocks) { repair_.NoticeBlocks(blocks); }});
+  reconfigurer_.SetOnDropped([this](BlockId block, Generation generation, ServerId server) {
+    registry_.Announce(server, block, generation, true);
+  });
+}
+
+HandlerParts ActiveServices::Parts() {
+  HandlerParts parts{proposer_, sessions_, registry_, servers_, census_, clock_};
+  parts.repair = &repair_;
+  parts.inventory = &registry_;
+  parts.recovery = &recovery_;
+  return parts;
+}
 
 ActiveServices::~ActiveServices() {
   stopping_.store(true);
@@ -50,18 +72,25 @@ Status ActiveServices::Format(std::string_view cluster_id, uint32_t block_size_b
   format.block_size_bytes = block_size_bytes;
   format.replicas = replicas;
   format.min_replicas = min_replicas;
-  return proposer_.Propose(proposer_.epoch(), "format", [&](OperationContext& context) {
+  RETURN_IF_ERROR(proposer_.Propose(proposer_.epoch(), "format", [&](OperationContext& context) {
     return EvaluateFormat(context, format);
-  });
+  }));
+  commander_.SetClusterId(std::string(cluster_id));
+  return Status::Ok();
 }
 
 Status ActiveServices::BecomeActive(Epoch epoch) {
   const int64_t start_ms = clock_.MonotonicMillis();
   ASSIGN_OR_RETURN(const auto format, Tables(database_.committed()).FindFormatVersion());
-  if (format) RETURN_IF_ERROR(CheckFormat(database_.committed()));
+  if (format) {
+    RETURN_IF_ERROR(CheckFormat(database_.committed()));
+    ASSIGN_OR_RETURN(std::string cluster_id, Tables(database_.committed()).GetClusterId());
+    commander_.SetClusterId(std::move(cluster_id));
+  }
   RETURN_IF_ERROR(registry_.BecomeActive());
   RETURN_IF_ERROR(sessions_.BecomeActive(epoch));
   RETURN_IF_ERROR(proposer_.Activate(epoch));
+  repair_.BecomeActive(epoch);
   LOG_INFO("active epoch={} journal_index={} sessions={} servers={} alive={} took_ms={}", epoch,
            database_.applied_index(), sessions_.count(), servers_.All().size(),
            servers_.Alive().size(), clock_.MonotonicMillis() - start_ms);
@@ -72,6 +101,7 @@ Status ActiveServices::BecomeActive(Epoch epoch) {
 void ActiveServices::BecomeStandby() {
   const Epoch epoch = proposer_.epoch();
   proposer_.Deactivate();
+  repair_.BecomeStandby();
   sessions_.BecomeStandby();
   registry_.BecomeStandby();
   if (epoch.value() != 0) LOG_WARN("this metaserver is not active any more epoch={}", epoch);
@@ -93,6 +123,23 @@ void ActiveServices::StartBackground() {
     } while (Pause(kTickInterval));
   });
   threads_.emplace_back([this] { ReclaimLoop(); });
+  threads_.emplace_back([this] { HousekeepingLoop(); });
+  repair_.StartThreads();
+}
+
+void ActiveServices::HousekeepingLoop() {
+  std::chrono::nanoseconds pause;
+  do {
+    const auto start = std::chrono::steady_clock::now();
+    const Result<bool> more = housekeeper_.Step();
+    if (!more.ok() && more.code() != StatusCode::kNotActive) {
+      LOG_WARN_LIMITED("background work failed, will retry: {}", more.status());
+    }
+    pause = kFailedReclaimPause;
+    if (more.ok() && *more) {
+      pause = kReclaimPauseFactor * (std::chrono::steady_clock::now() - start);
+    }
+  } while (Pause(pause));
 }
 
 void ActiveServices::ReclaimLoop() {
@@ -166,6 +213,7 @@ void ActiveServices::UpdateGauges() {
   set_counter(gauges_.inodes, Counter::kInodeCount);
   set_counter(gauges_.blocks, Counter::kBlockCount);
   set_counter(gauges_.orphans, Counter::kOrphanCount);
+  set_counter(gauges_.trash_files, Counter::kTrashCount);
 
   const std::shared_ptr<const CensusFigures> figures = census_.Last();
   int64_t tasks = 0;
@@ -179,6 +227,30 @@ void ActiveServices::UpdateGauges() {
     }
   }
   gauges_.under_replicated_blocks.Set(static_cast<double>(under_replicated));
+  UpdateBlockGauges();
+}
+
+void ActiveServices::UpdateBlockGauges() {
+  const auto by_live = census_.Last()->BlocksByLiveReplicas(
+      [this](ServerId server) { return servers_.IsAlive(server); });
+  for (int replicas = 0; replicas <= static_cast<int>(kMaxChainLength); ++replicas) {
+    const auto found = by_live.find(replicas);
+    // Numbers that never occurred are not shown.
+    if (found == by_live.end() && !shown_replicas_.contains(replicas)) continue;
+    shown_replicas_.insert(replicas);
+    BlocksGauge(replicas).Set(found == by_live.end() ? 0 : static_cast<double>(found->second));
+  }
+  int64_t oldest_scrub_ns = 0;
+  const int64_t now_ns = clock_.WallNanos();
+  for (const ServerState& server : servers_.All()) {
+    if (!servers_.IsAlive(server)) continue;
+    for (const DiskState& disk : server.disks) {
+      if (disk.scrubbed_since_ns > 0) {
+        oldest_scrub_ns = std::max(oldest_scrub_ns, now_ns - disk.scrubbed_since_ns);
+      }
+    }
+  }
+  gauges_.scrub_age_seconds.Set(static_cast<double>(oldest_scrub_ns) / 1e9);
 }
 
 }  // namespace tercet

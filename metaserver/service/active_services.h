@@ -9,8 +9,8 @@
 //     times; what is found out under one epoch is acted upon under no other.
 //
 // Background threads: one ticks (expiry of sessions, liveness, gauges), one counts blocks, one
-// reclaims. They live from StartBackground to the destructor; each step of theirs is bounded or can
-// be stopped.
+// reclaims, one keeps house; those of the repair manager change chains. They live from
+// StartBackground to the destructor; each step of theirs is bounded or can be stopped.
 #pragma once
 
 #include <atomic>
@@ -18,6 +18,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,8 +29,15 @@
 #include "metaserver/namespace/database.h"
 #include "metaserver/placement/server_table.h"
 #include "metaserver/raft/consensus.h"
+#include "metaserver/repair/block_recovery.h"
+#include "metaserver/repair/chunk_commander.h"
+#include "metaserver/repair/reconfigurer.h"
+#include "metaserver/repair/repair_manager.h"
 #include "metaserver/service/census.h"
+#include "metaserver/service/handlers.h"
+#include "metaserver/service/housekeeper.h"
 #include "metaserver/service/proposer.h"
+#include "metaserver/service/proposer_journal.h"
 #include "metaserver/service/reclaimer.h"
 #include "metaserver/service/registry.h"
 #include "metaserver/service/service_metrics.h"
@@ -43,6 +51,9 @@ struct ServiceOptions {
   SessionOptions sessions;
   RegistryOptions registry;
   ReclaimerOptions reclaimer;
+  ReconfigurerOptions reconfigurer;
+  BlockRecoveryOptions recovery;
+  RepairManagerOptions repair;
   /// At least so long between two counts of the blocks.
   std::chrono::milliseconds census_pause{10'000};
 };
@@ -75,11 +86,17 @@ class ActiveServices final : public ActiveRole {
   ServerTable& servers() { return servers_; }
   Reclaimer& reclaimer() { return reclaimer_; }
   Census& census() { return census_; }
+  RepairManager& repair() { return repair_; }
+  Housekeeper& housekeeper() { return housekeeper_; }
+  /// For the handlers; refers to this object.
+  HandlerParts Parts();
 
  private:
   void UpdateGauges();
   void TickSessions();
   void ReclaimLoop();
+  void HousekeepingLoop();
+  void UpdateBlockGauges();
   /// False when the object is going away.
   bool Pause(std::chrono::nanoseconds duration);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
@@ -94,12 +111,19 @@ class ActiveServices final : public ActiveRole {
   Registry registry_;
   Reclaimer reclaimer_;
   Census census_;
+  ProposerJournal journal_;
+  ChunkCommander commander_;
+  Reconfigurer reconfigurer_;
+  RepairManager repair_;
+  BlockRecovery recovery_;
+  Housekeeper housekeeper_;
   ServiceGauges gauges_;
 
   // Of the ticking thread.
   int64_t last_tick_ms_ = -1;
   JournalIndex refreshed_index_;  // of the state that the standby's registry was refreshed from
   int64_t refreshed_ms_ = -1;
+  std::set<int> shown_replicas_;
 
   std::atomic<bool> stopping_{false};
   std::mutex pause_mutex_;

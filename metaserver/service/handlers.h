@@ -11,6 +11,7 @@
 #include "common/env/clock.h"
 #include "metaserver/group/group_member.h"
 #include "metaserver/placement/server_table.h"
+#include "metaserver/repair/block_recovery.h"
 #include "metaserver/repair/control.h"
 #include "metaserver/service/census.h"
 #include "metaserver/service/proposer.h"
@@ -37,6 +38,8 @@ struct HandlerParts {
   RepairControl* repair = nullptr;
   /// Null: inventories are refused.
   InventoryControl* inventory = nullptr;
+  /// Null: writers are told to wait.
+  BlockRecovery* recovery = nullptr;
 };
 
 /// What the admin handler works with; what is null is not there in the mode that the metaserver is

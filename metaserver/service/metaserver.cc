@@ -263,9 +263,7 @@ Status Metaserver::Serve() {
   std::shared_ptr<wire::MetadataServiceIf> metadata;
   std::shared_ptr<wire::RegistryServiceIf> registry;
   if (mode_ == MetaserverMode::kServing) {
-    parts_ = std::make_unique<HandlerParts>(
-        HandlerParts{services_->proposer(), services_->sessions(), services_->registry(),
-                     services_->servers(), services_->census(), clock_});
+    parts_ = std::make_unique<HandlerParts>(services_->Parts());
     metadata = MakeMetadataHandler(*parts_);
     registry = MakeRegistryHandler(*parts_);
   } else {

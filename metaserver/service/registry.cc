@@ -7,6 +7,8 @@
 #include "common/log/log.h"
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/internal_operations.h"
+#include "metaserver/ops/replica_operations.h"
+#include "metaserver/repair/repair_metrics.h"
 #include "metaserver/service/service_metrics.h"
 
 namespace tercet {
@@ -20,6 +22,19 @@ constexpr size_t kMaxDisks = 256;
 /// A scan over the rows of deleted tasks costs time until LevelDB compacts them; at most this part
 /// of the time is spent on it.
 constexpr int64_t kScanPause = 20;
+constexpr size_t kBadReplicasPerRecord = 256;
+/// Announcements that wait for one server's heartbeat. It gets those beyond in their turn.
+constexpr size_t kMaxAnnounced = 10'000;
+constexpr int32_t kMaxFetchedTasks = 50'000;
+constexpr size_t kMaxQuarantined = 10'000;
+
+wire::DeleteReplicaTask TaskToWire(BlockId block, const DeleteTaskRecord& record) {
+  wire::DeleteReplicaTask task;
+  task.block_id = static_cast<int64_t>(block.value());
+  task.generation = static_cast<int64_t>(record.generation.value());
+  task.hold = record.hold;
+  return task;
+}
 
 int64_t NoNegative(int64_t value) { return std::max<int64_t>(value, 0); }
 
@@ -116,6 +131,8 @@ Status Registry::BecomeActive() {
   const int64_t spread_ms = options_.digest_interval.count();
   std::lock_guard lock(mutex_);
   deliveries_.clear();
+  inventory_id_ = 0;
+  quarantined_.clear();
   size_t position = 0;
   for (const ServerState& server : servers) {
     Delivery& delivery = deliveries_[server.id];
@@ -222,6 +239,8 @@ void Registry::Heartbeat(const wire::HeartbeatRequest& request, wire::HeartbeatR
     response->delete_replicas.clear();
     response->register_again = false;
     response->want_digests = false;
+    response->limits = wire::BackgroundLimits();
+    response->disks.clear();
   }
 }
 
@@ -244,7 +263,9 @@ Status Registry::HeartbeatChecked(Epoch epoch, const wire::HeartbeatRequest& req
     response->register_again = true;
     return Status::Ok();
   }
+  FillCommands(server, response);
   RETURN_IF_ERROR(ConfirmDeletions(epoch, server, request.deleted));
+  RETURN_IF_ERROR(NoteBadReplicas(epoch, server, request.bad_replicas));
   RETURN_IF_ERROR(CollectTasks(server, &response->delete_replicas));
   const int64_t now_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
@@ -275,34 +296,120 @@ Status Registry::ConfirmDeletions(Epoch epoch, ServerId server,
   return Status::Ok();
 }
 
+void Registry::FillCommands(ServerId server, wire::HeartbeatResponse* response) const {
+  const LimitsRecord limits = hooks_.limits ? hooks_.limits() : LimitsRecord();
+  response->limits.repair_bytes_per_second = static_cast<int64_t>(limits.repair_bytes_per_second);
+  response->limits.move_bytes_per_second = static_cast<int64_t>(limits.move_bytes_per_second);
+  response->limits.scrub_period_s = static_cast<int64_t>(limits.scrub_period_s);
+  const auto state = servers_.Find(server);
+  if (!state) return;
+  for (const auto& [uuid, command] : state->disk_commands) {
+    wire::DiskCommand disk;
+    disk.disk_uuid = uuid;
+    disk.state = static_cast<wire::DiskState::type>(command);
+    response->disks.push_back(std::move(disk));
+  }
+}
+
+Status Registry::NoteBadReplicas(Epoch epoch, ServerId server,
+                                 const std::vector<wire::BadReplica>& bad) {
+  std::vector<BadReplicaNote> notes;
+  for (const wire::BadReplica& replica : bad) {
+    BadReplicaCounter(replica.reason).Increment();
+    if (replica.generation <= 0) continue;  // an incomplete copy is no one's replica
+    notes.push_back({BlockId(static_cast<uint64_t>(replica.block_id)),
+                     Generation(static_cast<uint64_t>(replica.generation)), server,
+                     static_cast<uint8_t>(replica.reason)});
+    LOG_WARN_LIMITED("bad replica reported server={} block={} generation={} reason={}", server,
+                     replica.block_id, replica.generation, static_cast<int>(replica.reason));
+  }
+  return NoteAll(epoch, notes);
+}
+
+Status Registry::NoteAll(Epoch epoch, std::span<const BadReplicaNote> notes) {
+  for (size_t at = 0; at < notes.size(); at += kBadReplicasPerRecord) {
+    const auto batch = notes.subspan(at, std::min(kBadReplicasPerRecord, notes.size() - at));
+    RETURN_IF_ERROR(
+        proposer_.Propose(epoch, "bad replicas", [&](OperationContext& context) -> Status {
+          return EvaluateNoteBadReplicas(context, batch).status();
+        }));
+    if (!hooks_.notice_blocks) continue;
+    std::vector<BlockId> blocks;
+    for (const BadReplicaNote& note : batch) blocks.push_back(note.block);
+    hooks_.notice_blocks(blocks);
+  }
+  return Status::Ok();
+}
+
+void Registry::Announce(ServerId server, BlockId block, Generation generation, bool hold) {
+  std::lock_guard lock(mutex_);
+  const auto found = deliveries_.find(server);
+  if (found == deliveries_.end() || found->second.announced.size() >= kMaxAnnounced) return;
+  found->second.announced.push_back(TaskToWire(block, {.generation = generation, .hold = hold}));
+}
+
 Status Registry::CollectTasks(ServerId server, std::vector<wire::DeleteReplicaTask>* tasks) {
   const int64_t start_ms = clock_.MonotonicMillis();
   BlockId from;
+  std::vector<wire::DeleteReplicaTask> announced;
   {
     std::lock_guard lock(mutex_);
-    from = deliveries_[server].next_task;
+    Delivery& delivery = deliveries_[server];
+    from = delivery.next_task;
+    announced.swap(delivery.announced);
   }
-  RETURN_IF_ERROR(Tables(database_.committed())
-                      .ScanDeleteTasks(server, from, [&](BlockId block, const auto& record) {
-                        wire::DeleteReplicaTask task;
-                        task.block_id = static_cast<int64_t>(block.value());
-                        task.generation = static_cast<int64_t>(record.generation.value());
-                        tasks->push_back(task);
-                        return tasks->size() < options_.max_tasks_per_heartbeat;
-                      }));
+  const Tables tables(database_.committed());
+  // As the journal has them now: the server may have come back into the chain since.
+  for (const wire::DeleteReplicaTask& task : announced) {
+    const BlockId block(static_cast<uint64_t>(task.block_id));
+    ASSIGN_OR_RETURN(const auto record, tables.FindDeleteTask(server, block));
+    if (record) tasks->push_back(TaskToWire(block, *record));
+  }
+  const size_t before = tasks->size();
+  RETURN_IF_ERROR(tables.ScanDeleteTasks(server, from, [&](BlockId block, const auto& record) {
+    tasks->push_back(TaskToWire(block, record));
+    return tasks->size() - before < options_.max_tasks_per_heartbeat;
+  }));
   const int64_t now_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
   Delivery& delivery = deliveries_[server];
-  if (tasks->size() == options_.max_tasks_per_heartbeat) {
-    // Skips the rows that were deleted before the first task, and nothing else.
-    delivery.next_task = BlockId(static_cast<uint64_t>(tasks->front().block_id));
+  if (tasks->size() - before == options_.max_tasks_per_heartbeat) {
+    delivery.next_task = BlockId(static_cast<uint64_t>(tasks->back().block_id)).Next();
   } else if (now_ms >= delivery.full_scan_ms) {
-    // The end was seen. New tasks may have any block id, so the next scan starts at the lowest.
+    // The end was seen. New tasks may have any block id, so the next round starts at the lowest.
     delivery.next_task = BlockId();
     delivery.full_scan_ms = now_ms + kScanPause * (now_ms - start_ms);
   }
   ServiceCounters::Get().delete_tasks_sent.Increment(static_cast<double>(tasks->size()));
   return Status::Ok();
+}
+
+void Registry::FetchDeleteTasks(const wire::FetchDeleteTasksRequest& request,
+                                wire::FetchDeleteTasksResponse* response) {
+  const AnswerBasis basis = proposer_.Basis();
+  proposer_.FillInfo(basis, FetchDeleteTasksChecked(request, response), &response->info);
+  if (response->info.status.code != 0) {
+    response->tasks.clear();
+    response->complete = false;
+  }
+}
+
+Status Registry::FetchDeleteTasksChecked(const wire::FetchDeleteTasksRequest& request,
+                                         wire::FetchDeleteTasksResponse* response) {
+  const ServerId server = IdFromWire(request.server_id);
+  RETURN_IF_ERROR(CheckSender(server, request.incarnation));
+  if (request.after_block_id < 0) {
+    return Status(StatusCode::kInvalidArgument, "there is no block below 0");
+  }
+  const auto most = static_cast<size_t>(std::clamp(request.max_tasks, 1, kMaxFetchedTasks));
+  response->complete = true;
+  const auto take = [&](BlockId block, const DeleteTaskRecord& record) {
+    response->complete = response->tasks.size() < most;
+    if (response->complete) response->tasks.push_back(TaskToWire(block, record));
+    return response->complete;
+  };
+  const BlockId first = BlockId(static_cast<uint64_t>(request.after_block_id)).Next();
+  return Tables(database_.committed()).ScanDeleteTasks(server, first, take);
 }
 
 Status Registry::CheckSender(ServerId server, int64_t incarnation) const {
@@ -339,6 +446,7 @@ Status Registry::ReportDigestsChecked(const wire::ReportDigestsRequest& request,
     std::lock_guard lock(mutex_);
     deliveries_[server].next_digest_ms = now_ms + options_.digest_interval.count();
   }
+  CountInventoryRound(server, response->differing_ranges.empty());
   // What is missing is looked at more often: it may have been deleted or come back.
   if (reports_.Missing(server) > 0) {
     AskForDigestsBy(server, now_ms + 12 * options_.recheck_interval.count());
@@ -349,10 +457,10 @@ Status Registry::ReportDigestsChecked(const wire::ReportDigestsRequest& request,
 void Registry::ReportReplicas(const wire::ReportReplicasRequest& request,
                               wire::ReportReplicasResponse* response) {
   const AnswerBasis basis = proposer_.Basis();
-  proposer_.FillInfo(basis, ReportReplicasChecked(request, response), &response->info);
+  proposer_.FillInfo(basis, ReportReplicasChecked(basis.epoch, request, response), &response->info);
 }
 
-Status Registry::ReportReplicasChecked(const wire::ReportReplicasRequest& request,
+Status Registry::ReportReplicasChecked(Epoch epoch, const wire::ReportReplicasRequest& request,
                                        wire::ReportReplicasResponse* response) {
   const ServerId server = IdFromWire(request.server_id);
   RETURN_IF_ERROR(CheckSender(server, request.incarnation));
@@ -363,6 +471,7 @@ Status Registry::ReportReplicasChecked(const wire::ReportReplicasRequest& reques
   for (BlockId block : findings.quarantine) {
     response->quarantine.push_back(static_cast<int64_t>(block.value()));
   }
+  RETURN_IF_ERROR(TakeFindings(epoch, server, findings));
   if (!findings.quarantine.empty()) {
     LOG_WARN("replicas that no file has are put into quarantine server={} count={} first_block={}",
              server, findings.quarantine.size(), findings.quarantine.front());
@@ -377,6 +486,93 @@ Status Registry::ReportReplicasChecked(const wire::ReportReplicasRequest& reques
     AskForDigestsBy(server, clock_.MonotonicMillis() + options_.recheck_interval.count());
   }
   return Status::Ok();
+}
+
+Status Registry::TakeFindings(Epoch epoch, ServerId server,
+                              const ReplicaReports::Findings& findings) {
+  {
+    std::lock_guard lock(mutex_);
+    for (const BlockId block : findings.quarantine) {
+      if (quarantined_.size() < kMaxQuarantined) quarantined_.emplace(server, block);
+    }
+  }
+  for (const BadReplicaNote& note : findings.missing_replicas)
+    BadReplicaCounter(note.reason).Increment();
+  RETURN_IF_ERROR(NoteAll(epoch, findings.missing_replicas));
+  for (size_t at = 0; at < findings.strays.size(); at += kBadReplicasPerRecord) {
+    const size_t end = std::min(findings.strays.size(), at + kBadReplicasPerRecord);
+    RETURN_IF_ERROR(
+        proposer_.Propose(epoch, "discard strays", [&](OperationContext& context) -> Status {
+          for (size_t i = at; i < end; ++i) {
+            const auto& [block, generation] = findings.strays[i];
+            RETURN_IF_ERROR(
+                EvaluateDiscardTargets(context, block, generation, std::span(&server, 1)));
+          }
+          return Status::Ok();
+        }));
+  }
+  if (!findings.strays.empty()) {
+    LOG_INFO("replicas that given-up attempts left are deleted server={} count={} first_block={}",
+             server, findings.strays.size(), findings.strays.front().first);
+  }
+  return Status::Ok();
+}
+
+// ---- inventories ----
+
+Result<int64_t> Registry::StartInventory() {
+  if (!proposer_.active()) return NotActive();
+  const std::vector<ServerId> alive = servers_.Alive();
+  std::lock_guard lock(mutex_);
+  for (auto& [server, delivery] : deliveries_) delivery.inventory_rounds = kNoInventory;
+  for (const ServerId server : alive) {
+    Delivery& delivery = deliveries_[server];
+    delivery.inventory_rounds = 0;
+    delivery.next_digest_ms = 0;
+  }
+  // Different under each activation, so that an id of an earlier one is not taken for ours.
+  inventory_id_ =
+      inventory_id_ == 0 ? static_cast<int64_t>(proposer_.epoch().value()) << 20 : inventory_id_;
+  return ++inventory_id_;
+}
+
+void Registry::CountInventoryRound(ServerId server, bool clean) {
+  std::lock_guard lock(mutex_);
+  Delivery& delivery = deliveries_[server];
+  if (delivery.inventory_rounds == kNoInventory) return;
+  delivery.inventory_rounds = clean ? kInventoryRounds : delivery.inventory_rounds + 1;
+  if (delivery.inventory_rounds >= kInventoryRounds) return;
+  const int64_t soon_ms = clock_.MonotonicMillis() + options_.recheck_interval.count();
+  delivery.next_digest_ms = std::min(delivery.next_digest_ms, soon_ms);
+}
+
+Result<InventoryReport> Registry::GetInventory(int64_t inventory_id) const {
+  const std::vector<ServerId> alive = servers_.Alive();
+  std::lock_guard lock(mutex_);
+  if (inventory_id == 0 || inventory_id != inventory_id_) {
+    return Status(StatusCode::kNotFound, "there is no inventory " + std::to_string(inventory_id) +
+                                             " (any more): start one");
+  }
+  InventoryReport report;
+  for (const auto& [server, delivery] : deliveries_) {
+    if (delivery.inventory_rounds == kNoInventory) continue;
+    if (delivery.inventory_rounds >= kInventoryRounds) {
+      report.done.push_back(server);
+    } else if (std::binary_search(alive.begin(), alive.end(), server)) {
+      report.pending.push_back(server);
+    }
+  }
+  return report;
+}
+
+std::vector<UnknownReplica> Registry::UnknownReplicas(size_t max) const {
+  std::lock_guard lock(mutex_);
+  std::vector<UnknownReplica> unknown;
+  for (const auto& [server, block] : quarantined_) {
+    if (unknown.size() == max) break;
+    unknown.push_back({server, block});
+  }
+  return unknown;
 }
 
 void Registry::LogLiveness() {

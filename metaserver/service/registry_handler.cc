@@ -4,7 +4,7 @@
 namespace tercet {
 namespace {
 
-class RegistryHandler final : public wire::RegistryServiceNull {
+class RegistryHandler final : public wire::RegistryServiceIf {
  public:
   explicit RegistryHandler(const HandlerParts& parts) : registry_(parts.registry) {}
 
@@ -31,6 +31,12 @@ class RegistryHandler final : public wire::RegistryServiceNull {
     static OperationMetrics metrics("ReportReplicas");
     TimedCall timed(metrics, response.info);
     registry_.ReportReplicas(request, &response);
+  }
+  void FetchDeleteTasks(wire::FetchDeleteTasksResponse& response,
+                        const wire::FetchDeleteTasksRequest& request) override {
+    static OperationMetrics metrics("FetchDeleteTasks");
+    TimedCall timed(metrics, response.info);
+    registry_.FetchDeleteTasks(request, &response);
   }
 
  private:

@@ -1,5 +1,6 @@
 #include "metaserver/service/replica_reports.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "common/base/replica_digest.h"
@@ -8,18 +9,32 @@
 namespace tercet {
 namespace {
 
+enum class Extra { kExpected, kUnknown, kStray };
+
 struct Difference {
-  std::vector<BlockId> missing;
+  std::map<BlockId, Generation> missing;
   std::vector<BlockId> unknown;
+  std::vector<std::pair<BlockId, Generation>> strays;
 };
 
-/// No file has the block, and nothing is under way that would explain the replica.
-Result<bool> IsUnknown(const Tables& tables, ServerId server, BlockId block, BlockId next_block) {
-  if (block >= next_block) return false;
-  ASSIGN_OR_RETURN(const auto owner, tables.FindBlockOwner(block));
-  if (owner) return false;
+bool Names(const std::vector<ServerId>& servers, ServerId server) {
+  return std::find(servers.begin(), servers.end(), server) != servers.end();
+}
+
+/// What a replica is that the journal does not place on the server.
+Result<Extra> Classify(const Tables& tables, ServerId server, BlockId block, Generation generation,
+                       BlockId next_block) {
+  if (block >= next_block) return Extra::kExpected;
   ASSIGN_OR_RETURN(const auto task, tables.FindDeleteTask(server, block));
-  return !task;
+  if (task) return Extra::kExpected;
+  ASSIGN_OR_RETURN(const auto owner, tables.FindBlockOwner(block));
+  if (!owner) return Extra::kUnknown;
+  ASSIGN_OR_RETURN(const auto row, tables.FindFileBlock(owner->inode, owner->index));
+  ASSIGN_OR_RETURN(const auto repair, tables.FindRepair(block));
+  const bool placed = !row || row->block != block || Names(row->chain, server) ||
+                      Names(row->stale, server) || generation > row->generation;
+  const bool target = repair && Names(repair->targets, server);
+  return placed || target ? Extra::kExpected : Extra::kStray;
 }
 
 Result<Difference> Compare(const View& view, ServerId server, int64_t range,
@@ -41,15 +56,17 @@ Result<Difference> Compare(const View& view, ServerId server, int64_t range,
                                       [&](BlockId block, const ReplicaRecord& record) {
                                         auto it = held.find(block);
                                         if (it == held.end() || it->second < record.generation) {
-                                          difference.missing.push_back(block);
+                                          difference.missing.emplace(block, record.generation);
                                         }
                                         if (it != held.end()) held.erase(it);
                                         return true;
                                       }));
   ASSIGN_OR_RETURN(const uint64_t next_block, tables.GetCounter(Counter::kNextBlock));
   for (const auto& [block, generation] : held) {
-    ASSIGN_OR_RETURN(const bool unknown, IsUnknown(tables, server, block, BlockId(next_block)));
-    if (unknown) difference.unknown.push_back(block);
+    ASSIGN_OR_RETURN(const Extra extra,
+                     Classify(tables, server, block, generation, BlockId(next_block)));
+    if (extra == Extra::kUnknown) difference.unknown.push_back(block);
+    if (extra == Extra::kStray) difference.strays.emplace_back(block, generation);
   }
   return difference;
 }
@@ -110,16 +127,29 @@ Result<ReplicaReports::Findings> ReplicaReports::CompareRange(
   }
   Findings findings;
   RangeState now;
-  for (BlockId block : difference.missing) {
+  for (const auto& [block, generation] : difference.missing) {
     const bool remember = state.candidates < kMaxCandidates;
-    if (before.missing_once.contains(block) || !remember) {
+    const auto known = before.missing_once.find(block);
+    // With another generation than last time it is another replica: one that was made meanwhile.
+    if ((known != before.missing_once.end() && known->second == generation) || !remember) {
       ++now.missing;
+      findings.missing_replicas.push_back(
+          {block, generation, server, static_cast<uint8_t>(wire::BadReplicaReason::MISSING)});
     } else {
       findings.look_again = true;
     }
     if (remember) {
-      now.missing_once.insert(block);
+      now.missing_once.emplace(block, generation);
       ++state.candidates;
+    }
+  }
+  for (const auto& [block, generation] : difference.strays) {
+    if (before.unknown_once.contains(block)) {
+      findings.strays.emplace_back(block, generation);
+    } else if (state.candidates < kMaxCandidates) {
+      now.unknown_once.insert(block);
+      ++state.candidates;
+      findings.look_again = true;
     }
   }
   for (BlockId block : difference.unknown) {

@@ -3,7 +3,13 @@
 // Replica locations are journaled, so nothing here decides what is served. A difference has
 // innocent causes as long as data moves: a block committed or deleted while a report was under way.
 // So whatever is found has to be found in two reports in a row of the same range before it counts:
-//  - missing: the journal places a replica there, the server has none or an older generation;
+//  - missing: the journal places a replica there, the server has none or an older generation. One
+//  with a
+//    higher generation is left alone: a reconfiguration is under way, or the state was restored
+//    from a backup;
+//  - stray: the block is there, but this server is not in its chain, holds nothing for it, and no
+//  deletion waits:
+//    an attempt that was given up made it;
 //  - unknown: an id that was given out, but no file has the block (neither committed nor reserved)
 //  and no
 //    deletion waits for it. The server is told to move the replica out of the way.
@@ -13,11 +19,13 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "common/base/ids.h"
 #include "common/base/status.h"
 #include "metaserver/namespace/view.h"
+#include "metaserver/ops/replica_operations.h"
 #include "tercet_thrift/registry_types.h"
 
 namespace tercet {
@@ -35,8 +43,10 @@ class ReplicaReports {
 
   struct Findings {
     std::vector<BlockId> quarantine;
-    size_t missing = 0;       // of this range, found twice
-    bool look_again = false;  // something was found for the first time
+    size_t missing = 0;                                  // of this range, found twice
+    std::vector<BadReplicaNote> missing_replicas;        // those
+    std::vector<std::pair<BlockId, Generation>> strays;  // with the generation that they have
+    bool look_again = false;                             // something was found for the first time
   };
   /// `view` must be one moment of the state, not older than the report. kInvalidArgument for a
   /// block id outside of the range.
@@ -50,8 +60,8 @@ class ReplicaReports {
 
  private:
   struct RangeState {
-    std::set<BlockId> missing_once;
-    std::set<BlockId> unknown_once;
+    std::map<BlockId, Generation> missing_once;  // the generation that was missing
+    std::set<BlockId> unknown_once;              // or stray
     size_t missing = 0;
   };
   struct ServerReports {

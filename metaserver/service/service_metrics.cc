@@ -45,7 +45,15 @@ ServiceGauges::ServiceGauges()
       missing_replicas(
           MetaGauge("missing_replicas", "Replicas that servers should have but did not report")),
       under_replicated_blocks(
-          MetaGauge("under_replicated_blocks", "Blocks with a replica on a server that is dead")) {}
+          MetaGauge("under_replicated_blocks", "Blocks with a replica on a server that is dead")),
+      trash_files(GetGauge("tercet_trash_files", "Deleted files that can be restored")),
+      scrub_age_seconds(GetGauge("tercet_scrub_age_seconds",
+                                 "Since the oldest completed verification of a disk began")) {}
+
+prometheus::Gauge& BlocksGauge(int replicas_live) {
+  return GetGauge("tercet_blocks", "Blocks that hold data, by replicas on live servers",
+                  {{"replicas_live", std::to_string(replicas_live)}});
+}
 
 ServiceCounters::ServiceCounters()
     : sessions_expired(MetaCounter("sessions_expired_total", "Sessions that were not renewed")),

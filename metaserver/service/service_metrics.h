@@ -45,7 +45,12 @@ struct ServiceGauges {
   prometheus::Gauge& delete_tasks;
   prometheus::Gauge& missing_replicas;
   prometheus::Gauge& under_replicated_blocks;
+  prometheus::Gauge& trash_files;
+  prometheus::Gauge& scrub_age_seconds;
 };
+
+/// Blocks with so many replicas on live servers.
+prometheus::Gauge& BlocksGauge(int replicas_live);
 
 /// Events.
 struct ServiceCounters {

@@ -14,7 +14,7 @@ void RefuseNotActive(const Consensus* consensus, wire::ReplyInfo* info) {
 
 namespace {
 
-class StatelessMetadataHandler final : public wire::MetadataServiceNull {
+class StatelessMetadataHandler final : public wire::MetadataServiceIf {
  public:
   explicit StatelessMetadataHandler(const Consensus* consensus) : consensus_(consensus) {}
 
@@ -96,6 +96,14 @@ class StatelessMetadataHandler final : public wire::MetadataServiceNull {
   void CommitWrite(wire::CommitWriteResponse& response, const wire::CommitWriteRequest&) override {
     Refuse(&response);
   }
+  void RecoverBlock(wire::RecoverBlockResponse& response,
+                    const wire::RecoverBlockRequest&) override {
+    Refuse(&response);
+  }
+  void ReportBadReplicas(wire::ReportBadReplicasResponse& response,
+                         const wire::ReportBadReplicasRequest&) override {
+    Refuse(&response);
+  }
 
  private:
   template <typename Response>
@@ -106,7 +114,7 @@ class StatelessMetadataHandler final : public wire::MetadataServiceNull {
   const Consensus* const consensus_;
 };
 
-class StatelessRegistryHandler final : public wire::RegistryServiceNull {
+class StatelessRegistryHandler final : public wire::RegistryServiceIf {
  public:
   explicit StatelessRegistryHandler(const Consensus* consensus) : consensus_(consensus) {}
 
@@ -123,6 +131,10 @@ class StatelessRegistryHandler final : public wire::RegistryServiceNull {
   }
   void ReportReplicas(wire::ReportReplicasResponse& response,
                       const wire::ReportReplicasRequest&) override {
+    RefuseNotActive(consensus_, &response.info);
+  }
+  void FetchDeleteTasks(wire::FetchDeleteTasksResponse& response,
+                        const wire::FetchDeleteTasksRequest&) override {
     RefuseNotActive(consensus_, &response.info);
   }
 

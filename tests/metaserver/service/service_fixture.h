@@ -46,9 +46,7 @@ class ServiceTest : public testing::Test {
     consensus_ = std::make_unique<FakeConsensus>(*database_);
     services_ =
         std::make_unique<ActiveServices>(options_, *consensus_, *database_, clock_, random_);
-    parts_ = std::make_unique<HandlerParts>(
-        HandlerParts{services_->proposer(), services_->sessions(), services_->registry(),
-                     services_->servers(), services_->census(), clock_});
+    parts_ = std::make_unique<HandlerParts>(services_->Parts());
     metadata_ = MakeMetadataHandler(*parts_);
     registry_ = MakeRegistryHandler(*parts_);
     snapshots_ = std::make_unique<StateSnapshots>(
