@@ -182,7 +182,10 @@ Status BlockWriter::Recover() {
   assert(recovering_);
   const Failure failure = *failure_;
   std::vector<ServerId> failed;
-  if (failure.server != ServerId() && failure.status.code() != StatusCode::kStaleGeneration) {
+  if (failure.status.code() == StatusCode::kStaleGeneration) {
+    // It says nothing about the servers. The active looks whether these answer.
+    failed = RecentlyFailedMembers();
+  } else if (failure.server != ServerId()) {
     failed.push_back(failure.server);
   }
   const auto limit = std::min(kRecoverLimit, recovering_->left().value_or(kRecoverLimit));
@@ -207,10 +210,7 @@ Status BlockWriter::Recover() {
 Status BlockWriter::AskAgainIfSuspect() {
   const uint64_t failures = context_->connections->failures();
   if (std::exchange(seen_failures_, failures) == failures) return Status::Ok();
-  std::vector<ServerId> failed;
-  for (ServerId server : block_->chain) {
-    if (context_->connections->RecentlyFailed(server)) failed.push_back(server);
-  }
+  const std::vector<ServerId> failed = RecentlyFailedMembers();
   if (failed.empty()) return Status::Ok();
   const FileBlock before = *block_;
   const auto since = std::chrono::steady_clock::now();
@@ -258,6 +258,14 @@ void BlockWriter::LogChange(const FileBlock& before, const Status& failure,
       inode_->id.value(), index_, before.id, before.generation, fmt::join(before.chain, ","),
       block_->id, block_->generation, fmt::join(block_->chain, ","), seconds,
       fmt::join(failed, ","), failure.ok() ? "not used, failed elsewhere" : failure.ToString());
+}
+
+std::vector<ServerId> BlockWriter::RecentlyFailedMembers() const {
+  std::vector<ServerId> failed;
+  for (ServerId server : block_->chain) {
+    if (context_->connections->RecentlyFailed(server)) failed.push_back(server);
+  }
+  return failed;
 }
 
 /// Those that failed just now, or in the recovery under way.

@@ -21,8 +21,9 @@
 //  1. A chain fails: in its connection, by its deadline, or with a replica's answer. It is dropped.
 //     A crash of the mount here loses only what was never committed; half-written pieces are in the
 //     block then, as after a crash in mid-write.
-//  2. RecoverBlock names the block, the generation and the failed server (none when a replica said
-//     that the generation is old: somebody else recovers, or has recovered). The answer is
+//  2. RecoverBlock names the block, the generation and the failed server (when a replica said that
+//     the generation is old, only such as failed before: somebody else recovers, or has recovered).
+//     The answer is
 //      - the block with another generation and chain: pieces are sent again. Also when another
 //        writer, of this file on another mount, has asked before.
 //      - another block, reserved for this mount, when nothing of the old one was acknowledged.
@@ -115,6 +116,7 @@ class BlockWriter {
   Status Allocate(const std::vector<ServerId>& exclude,
                   std::optional<std::chrono::milliseconds> limit);
   Status AllocateAvoidingFailed();
+  std::vector<ServerId> RecentlyFailedMembers() const;
   std::vector<ServerId> ServersToAvoid() const;
   Status Adopt(FileBlock fresh);
   Status CopySalvage();

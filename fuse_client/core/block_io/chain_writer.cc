@@ -1,9 +1,12 @@
 #include "fuse_client/core/block_io/chain_writer.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
 
 #include "common/base/coding.h"
 #include "common/base/crc32c.h"
@@ -12,8 +15,6 @@
 namespace tercet {
 namespace {
 
-/// Less than this after the last sign of life the socket's own timeout ends the wait soon enough.
-constexpr std::chrono::milliseconds kFreshProgress{250};
 /// Whoever looks late gets at least so long a wait: the process may have been paused itself.
 constexpr std::chrono::milliseconds kShortestWait{50};
 
@@ -116,21 +117,34 @@ Status ChainWriter::Send(const InFlight& entry) {
   return Status::Ok();
 }
 
-/// Waits no longer for the next frame than until the progress timeout after the last one.
+/// Waits for the next frame, until the progress timeout after the last sign of life. That the
+/// peer's kernel still takes what was sent, over a slow network, is one too: it is looked at
+/// halfway and at the end.
 Status ChainWriter::AwaitInput() {
   if (connection_->HasBufferedInput()) return Status::Ok();
-  const auto quiet = Clock::now() - last_progress_;
-  if (quiet < std::min<Clock::duration>(kFreshProgress, options_.progress_timeout / 8)) {
-    return Status::Ok();
-  }
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(options_.progress_timeout - quiet);
+  const auto timeout = std::chrono::duration_cast<Clock::duration>(options_.progress_timeout);
   pollfd entry{connection_->socket(), POLLIN, 0};
-  const int ready = ::poll(&entry, 1, static_cast<int>(std::max(left, kShortestWait).count()));
-  // An interrupted or failed poll: the socket's timeout goes on, or its error comes up.
-  if (ready != 0) return Status::Ok();
-  return Fail(
-      Status(StatusCode::kDeadlineExceeded, "no sign of life from " + connection_->peer_name()),
-      ServerId());
+  std::optional<int> unsent;
+  for (;;) {
+    const auto until = last_progress_ + (unsent ? timeout : timeout / 2);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+    // After an interrupted or failed poll the socket's own timeout goes on, or its error comes up.
+    if (::poll(&entry, 1, static_cast<int>(std::max(left, kShortestWait).count())) != 0) {
+      return Status::Ok();
+    }
+    int unsent_now = 0;
+    if (::ioctl(connection_->socket(), SIOCOUTQ, &unsent_now) != 0) unsent_now = 0;
+    const auto now = Clock::now();
+    if (unsent && unsent_now < *unsent && now - last_answer_ < options_.answer_timeout) {
+      last_progress_ = now;
+    }
+    if (unsent && now - last_progress_ >= timeout) {
+      return Fail(
+          Status(StatusCode::kDeadlineExceeded, "no sign of life from " + connection_->peer_name()),
+          ServerId());
+    }
+    unsent = unsent_now;
+  }
 }
 
 /// The prelude of the next frame that is an answer; its header is in response_bytes_.

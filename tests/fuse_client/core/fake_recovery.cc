@@ -112,9 +112,10 @@ Result<FileBlockRecord> FakeMetaserver::ChangeChain(const wire::RecoverBlockRequ
   const InodeId inode(static_cast<uint64_t>(request.inode));
   ASSIGN_OR_RETURN(const InodeRecord record, Tables(view_).GetInode(inode));
   const std::vector<ServerId> failed = ServersOf(request.failed_servers);
-  const bool refused = request.failure != static_cast<int32_t>(StatusCode::kUnavailable) &&
-                       request.failure != static_cast<int32_t>(StatusCode::kDeadlineExceeded) &&
-                       request.failure != static_cast<int32_t>(StatusCode::kOk);
+  const auto failure = static_cast<StatusCode>(request.failure);
+  const bool refused = failure != StatusCode::kUnavailable &&
+                       failure != StatusCode::kDeadlineExceeded &&
+                       failure != StatusCode::kStaleGeneration && failure != StatusCode::kOk;
   std::vector<ServerId> members, targets;
   for (ServerId server : before.chain) {
     if (Contains(failed, server) && refused) continue;
