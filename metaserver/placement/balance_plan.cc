@@ -48,7 +48,7 @@ class Simulation {
  public:
   Simulation(std::vector<BalancePlan::Server>* servers, std::span<const BalanceServerState> states,
              std::span<const BalanceBlockSet> sets, double goal)
-      : servers_(*servers), states_(states), sets_(sets), goal_(goal) {
+      : servers_(*servers), states_(states), goal_(goal) {
     uint64_t used = 0;
     uint64_t total = 0;
     for (const BalancePlan::Server& server : servers_) {
@@ -58,8 +58,12 @@ class Simulation {
     }
     mean_ = total == 0 ? 0 : static_cast<double>(used) / static_cast<double>(total);
     step_ = std::max(used / kSteps, kLeastStep);
-    for (const BalanceBlockSet& set : sets_) {
-      for (ServerId server : set.servers) blocks_[server] += set.blocks;
+    for (const BalanceBlockSet& set : sets) {
+      for (ServerId server : set.servers) {
+        Placed& placed = placed_[server];
+        placed.blocks += set.blocks;
+        placed.sets.push_back(&set);
+      }
     }
   }
 
@@ -79,6 +83,12 @@ class Simulation {
   bool Outside(size_t i, double by) const { return std::abs(Filling(i) - mean_) > by; }
 
  private:
+  /// What is known of the blocks on a server.
+  struct Placed {
+    int64_t blocks = 0;
+    std::vector<const BalanceBlockSet*> sets;
+  };
+
   double Filling(size_t i) const {
     const BalancePlan::Server& server = servers_[i];
     return server.total_bytes == 0 ? 0
@@ -104,18 +114,18 @@ class Simulation {
     if (!is_new) return it->second;
     const ServerId from_id = servers_[from].id;
     const ServerId to_id = servers_[to].id;
-    if (sets_.empty() || blocks_[from_id] == 0) {
+    const Placed& placed = placed_[from_id];
+    if (placed.blocks == 0) {
       it->second = servers_[from].used_bytes;
       return it->second;
     }
     int64_t blocks = 0;
-    for (const BalanceBlockSet& set : sets_) {
-      const auto has = [&](ServerId id) {
-        return std::binary_search(set.servers.begin(), set.servers.end(), id);
-      };
-      if (has(from_id) && !has(to_id)) blocks += set.blocks;
+    for (const BalanceBlockSet* set : placed.sets) {
+      if (!std::binary_search(set->servers.begin(), set->servers.end(), to_id)) {
+        blocks += set->blocks;
+      }
     }
-    const double share = static_cast<double>(blocks) / static_cast<double>(blocks_[from_id]);
+    const double share = static_cast<double>(blocks) / static_cast<double>(placed.blocks);
     it->second = static_cast<uint64_t>(share * static_cast<double>(servers_[from].used_bytes));
     return it->second;
   }
@@ -154,11 +164,10 @@ class Simulation {
 
   std::vector<BalancePlan::Server>& servers_;
   const std::span<const BalanceServerState> states_;
-  const std::span<const BalanceBlockSet> sets_;
   const double goal_;
   double mean_ = 0;
   uint64_t step_ = kLeastStep;
-  std::map<ServerId, int64_t> blocks_;
+  std::map<ServerId, Placed> placed_;
   std::map<std::pair<size_t, size_t>, uint64_t> movable_;
 };
 

@@ -5,6 +5,7 @@
 namespace tercet {
 
 DiskCommandState ServerState::ServiceOf(const DiskState& disk) const {
+  if (disk_commands.empty()) return disk.state;
   auto command = disk_commands.find(disk.uuid);
   const DiskCommandState commanded =
       command == disk_commands.end() ? DiskCommandState::kInService : command->second;

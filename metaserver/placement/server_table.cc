@@ -10,7 +10,30 @@ namespace {
 struct Candidate {
   const ServerState* server;
   uint64_t weight;
-  std::string domain;
+  size_t place;  // in Places
+};
+
+/// How many replicas each place of a rule's domain holds. Without a domain all servers are alike as
+/// long as none holds two: then there is one place that never fills.
+class Places {
+ public:
+  explicit Places(const PlacementRule& rule) : rule_(rule), held_(1, 0) {}
+
+  size_t Of(const ServerState& server) {
+    if (rule_.domain.empty()) return 0;
+    const auto [it, is_new] = indexes_.try_emplace(DomainOf(server, rule_), held_.size());
+    if (is_new) held_.push_back(0);
+    return it->second;
+  }
+  void Add(size_t place) {
+    if (!rule_.domain.empty()) ++held_[place];
+  }
+  int held(size_t place) const { return held_[place]; }
+
+ private:
+  const PlacementRule& rule_;
+  std::map<std::string, size_t> indexes_;
+  std::vector<int> held_;
 };
 
 /// Servers whose writes take more than so many times as long as usual get fewer replicas.
@@ -55,28 +78,27 @@ uint64_t WeightFor(const ServerState& server, uint64_t bytes, uint64_t usual_us,
 
 /// Draws one of the candidates whose place holds the fewest replicas, with a probability
 /// proportional to its weight, and takes it out.
-ServerId Draw(std::vector<Candidate>* candidates, std::map<std::string, int>* held,
-              Random& random) {
+ServerId Draw(std::vector<Candidate>* candidates, Places* places, Random& random) {
   int fewest = std::numeric_limits<int>::max();
   for (const Candidate& candidate : *candidates) {
-    fewest = std::min(fewest, (*held)[candidate.domain]);
+    fewest = std::min(fewest, places->held(candidate.place));
   }
   uint64_t total = 0;
   for (const Candidate& candidate : *candidates) {
-    if ((*held)[candidate.domain] == fewest) total += candidate.weight;
+    if (places->held(candidate.place) == fewest) total += candidate.weight;
   }
   uint64_t point = random.Below(std::max<uint64_t>(total, 1));
   size_t chosen = candidates->size();
   for (size_t i = 0; i < candidates->size(); ++i) {
     const Candidate& candidate = (*candidates)[i];
-    if ((*held)[candidate.domain] != fewest) continue;
+    if (places->held(candidate.place) != fewest) continue;
     chosen = i;
     if (point < candidate.weight) break;
     point -= candidate.weight;
   }
   const ServerId id = (*candidates)[chosen].server->id;
-  ++(*held)[(*candidates)[chosen].domain];
-  (*candidates)[chosen] = std::move(candidates->back());
+  places->Add((*candidates)[chosen].place);
+  (*candidates)[chosen] = candidates->back();
   candidates->pop_back();
   return id;
 }
@@ -138,15 +160,16 @@ Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const>
   const Reachable reachable = FindReachable(servers, request, rule);
   if (reachable.servers.size() < minimum) return TooFew(reachable, request);
 
-  std::map<std::string, int> held;  // replicas by place
+  Places places(rule);
   for (const ServerState* server : servers) {
-    if (Contains(request.keep, server->id)) ++held[DomainOf(*server, rule)];
+    if (Contains(request.keep, server->id)) places.Add(places.Of(*server));
   }
   const uint64_t usual_us = UsualLatency(servers);
   std::vector<Candidate> candidates;
+  candidates.reserve(reachable.servers.size());
   for (const ServerState* server : reachable.servers) {
     const uint64_t weight = WeightFor(*server, request.bytes, usual_us, options);
-    if (weight > 0) candidates.push_back({server, weight, DomainOf(*server, rule)});
+    if (weight > 0) candidates.push_back({server, weight, places.Of(*server)});
   }
   if (candidates.size() < minimum) {
     return Status(StatusCode::kNoSpace, "only " + std::to_string(candidates.size()) + " of " +
@@ -157,7 +180,7 @@ Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const>
   }
   std::vector<ServerId> chosen;
   while (chosen.size() < static_cast<size_t>(request.wanted) && !candidates.empty()) {
-    chosen.push_back(Draw(&candidates, &held, random));
+    chosen.push_back(Draw(&candidates, &places, random));
   }
   // Drawing prefers large servers for the first places; the chain's order must not.
   for (size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[random.Below(i)]);

@@ -349,7 +349,9 @@ TEST_F(PolicyCallTest, ImpossiblePoliciesAreRefused) {
   request = Request("/");
   request.__set_require({{"rack", "r7"}});
   EXPECT_TRUE(Refused(SetPolicy(request), StatusCode::kInvalidArgument, "rack=r7"));
-  EXPECT_TRUE(Refused(SetPolicy(Request("/none")), StatusCode::kNotFound, ""));
+  request = Request("/none");
+  request.__set_replicas(2);
+  EXPECT_TRUE(Refused(SetPolicy(request), StatusCode::kNotFound, ""));
 }
 
 TEST_F(PolicyCallTest, IsSetAndShown) {
