@@ -41,9 +41,10 @@ struct DataPlaneOptions {
   std::chrono::milliseconds disk_deadline{10'000};
   /// The time between attempts to reach a server whose link failed, as long as somebody wants to.
   std::chrono::milliseconds reconnect_interval{200};
-  /// When a downstream server's queue is full and it has stood still for so long, writes for it are
-  /// refused at once, so that they do not hold up other writes of the connection they came by.
-  std::chrono::milliseconds stall_refusal{1000};
+  /// When a downstream server's queue is full and it has taken nothing for so long, although it
+  /// says that it is working, writes for it are refused at once, so that they do not hold up other
+  /// writes of the connection they came by.
+  std::chrono::milliseconds stall_refusal{5000};
   /// Payloads in memory, all connections together. Readers of sockets wait when it is used up.
   size_t buffer_bytes = 256 << 20;
   size_t max_queued_bytes_per_link = 32 << 20;

@@ -30,7 +30,9 @@ DownstreamLink::DownstreamLink(LinkOptions options, DataPlaneCounters& counters)
     : options_(std::move(options)),
       peer_text_(fmt::format("server {} at {}", options_.peer_id, options_.peer.ToString())),
       counters_(counters),
-      sender_(options_.progress_deadline),
+      // A peer with a slow disk takes nothing for a while; whether it lives is CheckDeadline's
+      // matter.
+      sender_(options_.answer_deadline),
       last_answer_(SteadyClock::now()),
       last_use_(last_answer_) {
   thread_ = std::thread([this] { Run(); });

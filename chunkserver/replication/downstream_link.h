@@ -37,7 +37,7 @@ struct LinkOptions {
   std::chrono::milliseconds progress_deadline{2000};
   /// No operation stays unanswered for longer, whatever the peer says.
   std::chrono::milliseconds answer_deadline{60'000};
-  std::chrono::milliseconds stall_refusal{1000};
+  std::chrono::milliseconds stall_refusal{5000};
   size_t max_queued_bytes = 32 << 20;
   /// Called once when the link has been greeted, and once when it has failed, by any thread; must
   /// not wait.

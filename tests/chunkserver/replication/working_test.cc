@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "chunkserver/replication/downstream_link.h"
 #include "common/env/posix_disk.h"
 #include "tests/chunkserver/replication/fake_server.h"
 #include "tests/chunkserver/replication/held_disk.h"
@@ -67,6 +68,25 @@ TEST_F(WorkingTest, SlowDiskAtTheTailIsWaitedForByAll) {
   EXPECT_EQ(FailuresAt(0), 0u);
   EXPECT_EQ(FailuresAt(1), 0u);
   for (auto& server : servers_) EXPECT_TRUE(server->Contents(kBlock) == data);
+}
+
+TEST_F(WorkingTest, SlowDiskBehindFullSocketsIsWaitedForToo) {
+  RawClient client(*servers_[0]);
+  const std::string data = Pattern(2, 1 << 20);
+  disk_.Hold();
+  constexpr uint32_t kFrames = 24;
+  for (uint32_t i = 0; i < kFrames; ++i) {
+    client.SendWrite({.block = kBlock, .offset = i << 20, .data = data, .downstream = Behind()});
+  }
+  client.AwaitWorking(kEnough);
+  disk_.Release();
+  for (uint32_t i = 0; i < kFrames; ++i) {
+    auto answer = client.Receive();
+    ASSERT_TRUE(answer.ok()) << answer.status().ToString();
+    EXPECT_TRUE(answer->status.ok()) << answer->status.ToString();
+  }
+  EXPECT_EQ(FailuresAt(0), 0u);
+  EXPECT_EQ(FailuresAt(1), 0u);
 }
 
 TEST_F(WorkingTest, SlowReadSaysThatItIsWorkedOn) {
@@ -141,6 +161,46 @@ TEST_F(HangingDiskTest, PeerThatOnlySaysThatItWorksIsGivenUpInTheEnd) {
   const Answer answer = client.Write({.block = kBlock, .data = "x", .downstream = {fake.hop()}});
   EXPECT_EQ(answer.status.code(), StatusCode::kDeadlineExceeded) << answer.status.ToString();
   EXPECT_EQ(answer.failed_server, ServerId(9));
+}
+
+// ---- whoever was stopped itself ----
+
+class Recorder final : public OperationOwner {
+ public:
+  void OperationDone(ChainOperation& operation) override { status = operation.status(); }
+  Status status;
+};
+
+TEST(LinkDeadlineTest, ProcessThatDidNotRunBlamesNobody) {
+  FakeServer fake(FakeServer::Behaviour::kSwallow);
+  DataPlaneCounters counters;
+  LinkOptions options;
+  options.peer = {"127.0.0.1", static_cast<uint16_t>(fake.hop().port)};
+  options.peer_id = ServerId(9);
+  options.progress_deadline = milliseconds(200);
+  DownstreamLink link(options, counters);
+  auto owner = std::make_shared<Recorder>();
+  auto operation = std::make_shared<ChainOperation>(owner, wire::FrameKind::SYNC, 1, 0, ServerId(1),
+                                                    /*arrived_nanos=*/0);
+  operation->AddDownstreamPart();
+  operation->FinishLocal(Status::Ok());
+  std::string header;
+  EncodeFrameHeader(wire::SyncHeader(), &header);
+  link.Submit(operation, header, nullptr, 0);
+  EXPECT_TRUE(Eventually([&] { return fake.frames() == 1; }));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(Eventually(
+      [&] { return std::chrono::steady_clock::now() - begin > 2 * options.progress_deadline; }));
+  // Nobody looked meanwhile.
+  link.RestartDeadline();
+  link.CheckDeadline();
+  EXPECT_FALSE(link.failed());
+  EXPECT_TRUE(Eventually([&] {
+    link.CheckDeadline();
+    return link.failed();
+  }));
+  EXPECT_EQ(owner->status.code(), StatusCode::kDeadlineExceeded) << owner->status.ToString();
+  EXPECT_TRUE(link.let_down());
 }
 
 // ---- after a failure ----
