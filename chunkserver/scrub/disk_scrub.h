@@ -75,6 +75,10 @@ class DiskScrub {
   /// that is not known.
   Result<bool> NextReplica();
   void VerifySome();
+  /// Reads pages of the current replica without holding its lock, and compares them with the
+  /// checksums of a moment before. False when they are not known to be right: a writer may have
+  /// been at work.
+  bool LookRight(uint32_t first_page, uint32_t count);
   void FinishCurrent();
   void NoteDamage(uint32_t first_page, uint32_t count, const std::string& what);
   void Charge(uint64_t cost, uint64_t bytes);
@@ -90,6 +94,7 @@ class DiskScrub {
   bool loaded_ = false;
   std::deque<ReplicaInfo> ahead_;  // behind the position, in order
   std::optional<Current> current_;
+  std::string buffer_;
   bool healthy_ = false;
   int64_t measured_ms_ = -1;
   int64_t saved_ms_ = 0;

@@ -268,8 +268,8 @@ RegistryAgent::Confirmations RegistryAgent::Confirm(wire::HeartbeatRequest* requ
     confirmed.generation = static_cast<int64_t>(task.generation.value());
     request->deleted.push_back(confirmed);
   }
-  told.bad_replicas = report_.BadReplicas(kBadReplicasPerHeartbeat);
-  request->bad_replicas = told.bad_replicas;
+  told.bad_replicas = store_.TakeBadReplicas(kBadReplicasPerHeartbeat);
+  request->bad_replicas = ReportOf(told.bad_replicas);
   return told;
 }
 
@@ -302,7 +302,7 @@ Status RegistryAgent::Heartbeat(size_t metaserver, RegistryPeer& peer) {
     std::lock_guard lock(mutex_);
     if (confirms && confirmation == confirmation_) {
       deletions_.Forget(told.deleted.size());
-      store_.AcknowledgeBadReplicas(told.bad_replicas.size());
+      store_.AcknowledgeBadReplicas(told.bad_replicas);
     }
   }
   orders_.CarryOut(response);

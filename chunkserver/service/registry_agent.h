@@ -92,7 +92,7 @@ class RegistryAgent {
   /// What only the active is told: up to the limits of one heartbeat.
   struct Confirmations {
     std::vector<DeletionTask> deleted;
-    std::vector<wire::BadReplica> bad_replicas;
+    std::vector<BadReplicaFound> bad_replicas;
   };
   Confirmations Confirm(wire::HeartbeatRequest* request) const;
   /// Whether the refusal of a registration ends the server.

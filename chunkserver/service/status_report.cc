@@ -42,13 +42,14 @@ wire::ServerLoad StatusReport::Load() const {
   return report;
 }
 
-std::vector<wire::BadReplica> StatusReport::BadReplicas(size_t max) const {
+std::vector<wire::BadReplica> ReportOf(const std::vector<BadReplicaFound>& found) {
   std::vector<wire::BadReplica> reports;
-  for (const BadReplicaFound& found : store_.TakeBadReplicas(max)) {
+  reports.reserve(found.size());
+  for (const BadReplicaFound& bad : found) {
     wire::BadReplica report;
-    report.block_id = static_cast<int64_t>(found.block.value());
-    report.generation = static_cast<int64_t>(found.generation.value());
-    report.reason = static_cast<wire::BadReplicaReason::type>(found.fault);
+    report.block_id = static_cast<int64_t>(bad.block.value());
+    report.generation = static_cast<int64_t>(bad.generation.value());
+    report.reason = static_cast<wire::BadReplicaReason::type>(bad.fault);
     reports.push_back(report);
   }
   return reports;

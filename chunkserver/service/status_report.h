@@ -18,13 +18,14 @@ class StatusReport {
 
   std::vector<wire::DiskReport> Disks() const;
   wire::ServerLoad Load() const;
-  /// What the store found and no active was told yet, at most `max`.
-  std::vector<wire::BadReplica> BadReplicas(size_t max) const;
 
  private:
   BlockStore& store_;
   const DataPlaneServer& data_plane_;
   const Scrubber& scrubber_;
 };
+
+/// Bad replicas as a heartbeat names them.
+std::vector<wire::BadReplica> ReportOf(const std::vector<BadReplicaFound>& found);
 
 }  // namespace tercet

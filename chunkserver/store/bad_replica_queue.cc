@@ -24,13 +24,14 @@ std::vector<BadReplicaFound> BadReplicaQueue::Take(size_t max) const {
   return {queue_.begin(), queue_.begin() + static_cast<ptrdiff_t>(count)};
 }
 
-void BadReplicaQueue::Acknowledge(size_t count) {
+void BadReplicaQueue::Acknowledge(const std::vector<BadReplicaFound>& reported) {
   const int64_t now_ms = clock_.MonotonicMillis();
   std::lock_guard lock(mutex_);
-  for (; count > 0 && !queue_.empty(); --count) {
-    known_[KeyOf(queue_.front())] = now_ms;
-    queue_.pop_front();
+  for (const BadReplicaFound& found : reported) {
+    auto known = known_.find(KeyOf(found));
+    if (known != known_.end() && known->second < 0) known->second = now_ms;
   }
+  std::erase_if(queue_, [&](const BadReplicaFound& found) { return known_[KeyOf(found)] >= 0; });
   if (known_.size() <= 2 * kMaxQueued) return;
   std::erase_if(known_, [&](const auto& entry) {
     return entry.second >= 0 && now_ms - entry.second >= kQuietMs;

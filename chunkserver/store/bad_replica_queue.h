@@ -28,8 +28,8 @@ class BadReplicaQueue {
   bool Add(const BadReplicaFound& found);
   /// The oldest ones, at most `max`. They stay until Acknowledge.
   std::vector<BadReplicaFound> Take(size_t max) const;
-  /// The first `count` are known to the active.
-  void Acknowledge(size_t count);
+  /// The active knows of these. They are named, because the queue may have changed since Take.
+  void Acknowledge(const std::vector<BadReplicaFound>& reported);
   /// The block's replica is gone, or good again.
   void Forget(BlockId block);
 

@@ -339,9 +339,9 @@ class BlockStore {
   /// Up to `max` of the bad replicas that were found, the oldest first. They are offered again
   /// until AcknowledgeBadReplicas.
   std::vector<BadReplicaFound> TakeBadReplicas(size_t max);
-  /// The first `count` of TakeBadReplicas were reported. Replicas that stay bad come again when
+  /// These of TakeBadReplicas were reported. Replicas that stay bad come again when
   /// they are found again, at most once a minute.
-  void AcknowledgeBadReplicas(size_t count);
+  void AcknowledgeBadReplicas(const std::vector<BadReplicaFound>& reported);
   /// Suspect replicas behind `after` by block id, at most `max`.
   Result<std::vector<ReplicaInfo>> Suspects(BlockId after, size_t max) const;
 

@@ -135,6 +135,8 @@ std::vector<BadReplicaFound> BlockStore::TakeBadReplicas(size_t max) {
   return bad_->Take(max);
 }
 
-void BlockStore::AcknowledgeBadReplicas(size_t count) { bad_->Acknowledge(count); }
+void BlockStore::AcknowledgeBadReplicas(const std::vector<BadReplicaFound>& reported) {
+  bad_->Acknowledge(reported);
+}
 
 }  // namespace tercet

@@ -190,7 +190,7 @@ void ChunkNode::Heartbeat() {
     notes.push_back({bad.block, bad.generation, id_, static_cast<uint8_t>(bad.fault)});
   }
   world_.active->NoteBad(id_, notes);
-  store_->AcknowledgeBadReplicas(found.size());
+  store_->AcknowledgeBadReplicas(found);
   world_.active->ConfirmDeleted(id_, done_);
   done_.clear();
   const Epoch epoch = world_.active->epoch();
