@@ -253,7 +253,7 @@ std::string BytesOfDocument(const std::string& path) {
   return bytes;
 }
 
-TEST(FrameFormatTest, TheDocumentsExampleIsTrue) {
+TEST(FrameFormatTest, TheDocumentsExamplesAreTrue) {
   wire::ReadHeader header;
   header.block_id = 300;
   header.generation = 2;
@@ -266,8 +266,11 @@ TEST(FrameFormatTest, TheDocumentsExampleIsTrue) {
   prelude.header_bytes = static_cast<uint32_t>(header_bytes.size());
   prelude.request_id = 7;
   prelude.header_crc = Crc32c(header_bytes);
+  FramePrelude working;
+  working.kind = wire::FrameKind::WORKING;
+  working.header_crc = Crc32c("");
   EXPECT_EQ(BytesOfDocument(TERCET_SOURCE_DIR "/common/rpc/frame_format.md"),
-            Encoded(prelude) + header_bytes);
+            Encoded(prelude) + header_bytes + Encoded(working));
 }
 
 }  // namespace
