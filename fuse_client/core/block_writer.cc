@@ -16,7 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kAvoidLimit{2'000};
 /// One RecoverBlock; the active may have to copy a whole block meanwhile.
 constexpr std::chrono::milliseconds kRecoverLimit{10'000};
-/// When servers are full and no others are to be had now, there will hardly be any later.
+/// When servers are full and no others are to be had for so long, there will hardly be any later.
 constexpr double kFullPatienceSeconds = 1;
 /// The same as long as the old chain may be as good.
 constexpr std::chrono::milliseconds kSuspicionLimit{3'000};
@@ -197,12 +197,15 @@ Status BlockWriter::Recover() {
     LogChange(before, failure.status, failed, failure.at);
     return status;
   }
-  if (!MayPass(status.code())) return status;
-  const bool full = failure.status.code() == StatusCode::kNoSpace;
-  if (full && recovering_->seconds() > kFullPatienceSeconds) return failure.status;
+  const bool no_room = status.code() == StatusCode::kNoSpace;
+  if (!MayPass(status.code()) && !no_room && status.code() != StatusCode::kBusy) return status;
+  const bool full = no_room || failure.status.code() == StatusCode::kNoSpace;
+  if (full && recovering_->seconds() > kFullPatienceSeconds) {
+    return no_room ? status : failure.status;
+  }
   // Too few other servers: perhaps those that failed come back.
   excluded_.clear();
-  return status;
+  return Status(StatusCode::kUnavailable, status.ToString());
 }
 
 /// A chain with a server that failed just now would most likely fail too. The active knows better,

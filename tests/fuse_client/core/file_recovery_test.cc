@@ -346,6 +346,32 @@ TEST_F(FileRecoveryTest, ATruncationInMidRecoveryCutsTheBlock) {
   ExpectEqualReplicas(BlockOf(file, 0));
 }
 
+TEST_F(FileRecoveryTest, DataThatATruncationInMidRecoveryTookIsReportedAtOnce) {
+  FileSystemOptions options = Options();
+  options.metadata_deadline = milliseconds(100);
+  Mount(options);
+  const OpenFilePtr file = CreateSynced("f", std::string(kBlockSize, 'a'));
+  // Acknowledged, not committed.
+  ASSERT_TRUE(fs_->Write(file, kBlockSize, "bbbb").ok());
+  metaserver_.FailNext("CommitWrite", StatusCode::kUnavailable, 1'000'000);
+  EXPECT_FALSE(fs_->Flush(file).ok());
+  metaserver_.FailNext("CommitWrite", StatusCode::kOk, 0);
+  wire::AllocateBlockRequest request;
+  request.inode = static_cast<int64_t>(fs_->InodeOf(file).value());
+  request.block_index = 1;
+  const auto reserved = metaserver_.Do(&EvaluateAllocateBlock, request);
+  ASSERT_TRUE(reserved.ok());
+  storage_.Stop(ServerOf(reserved->block, 1));
+  metaserver_.DuringNextRecovery([&] { EXPECT_TRUE(TruncateByAnotherClient(file, 100).ok()); });
+  ASSERT_TRUE(fs_->Write(file, kBlockSize + 4, "cccc").ok());
+  // The replicas are sealed for a chain that never came about: nobody can read them any more.
+  EXPECT_EQ(fs_->Flush(file).code(), StatusCode::kIo);
+  EXPECT_TRUE(fs_->Flush(file).ok());
+  ASSERT_TRUE(fs_->Write(file, 50, "dd").ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(ReadFromAnotherMount(file).substr(0, 52), std::string(50, 'a') + "dd");
+}
+
 TEST_F(FileRecoveryTest, DataIsSyncedOnlyWhenTheNewChainSaysSo) {
   const OpenFilePtr file = CreateSynced("f", "aaaaaaaa");
   const wire::BlockInfo before = BlockOf(file, 0);

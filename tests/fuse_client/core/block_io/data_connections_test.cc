@@ -105,6 +105,24 @@ TEST_F(DataConnectionsTest, FailedServerIsRememberedForAWhileWhichGrows) {
   EXPECT_FALSE(connections_.RecentlyFailed(id)) << "success starts the back-off anew";
 }
 
+TEST_F(DataConnectionsTest, FailuresAreCountedOnceAndForgottenInTime) {
+  EXPECT_FALSE(connections_.AnyRecentlyFailed());
+  EXPECT_EQ(connections_.failures(), 0u);
+  connections_.NoteFailure(ServerId(7));
+  connections_.NoteFailure(ServerId(7));
+  EXPECT_EQ(connections_.failures(), 1u);
+  EXPECT_TRUE(connections_.AnyRecentlyFailed());
+  EXPECT_FALSE(connections_.RecentlyFailed(ServerId(8)));
+  clock_.Advance(std::chrono::seconds(1));
+  connections_.NoteFailure(ServerId(8));
+  EXPECT_EQ(connections_.failures(), 2u);
+  clock_.Advance(std::chrono::seconds(1));
+  EXPECT_FALSE(connections_.RecentlyFailed(ServerId(7)));
+  EXPECT_TRUE(connections_.AnyRecentlyFailed()) << "the other one";
+  clock_.Advance(std::chrono::seconds(1));
+  EXPECT_FALSE(connections_.AnyRecentlyFailed());
+}
+
 TEST_F(DataConnectionsTest, FailureClosesIdleConnections) {
   auto taken = connections_.Take(server_.replica());
   connections_.Put(server_.replica(), std::move(taken->connection));
