@@ -36,11 +36,13 @@ Result<int> EvaluateNoteBadReplicas(OperationContext& context,
   for (const BadReplicaNote& note : notes) {
     if (!IsReason(note.reason)) continue;
     ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, note.block));
-    if (!owned || owned->block.generation != note.generation ||
-        !ContainsServer(owned->block.chain, note.server)) {
+    if (!owned || !ContainsServer(owned->block.chain, note.server)) continue;
+    ASSIGN_OR_RETURN(std::optional<RepairRecord> before, tables.FindRepair(note.block));
+    // An attempt that is under way, or was given up, may have sealed it.
+    if (note.generation < owned->block.generation ||
+        note.generation > HighestGeneration(owned->block, before)) {
       continue;
     }
-    ASSIGN_OR_RETURN(std::optional<RepairRecord> before, tables.FindRepair(note.block));
     RepairRecord repair = before.value_or(RepairRecord());
     if (!Note(repair, note.server, static_cast<BadReplica>(note.reason))) continue;
     SettleRepair(tables, owned->file, owned->block, before, std::move(repair), context.now_ns);

@@ -131,6 +131,7 @@ void ActiveNode::Depose(SimTime down) {
   epoch_ = epoch_.Next();
   down_until_ = world_.queue.now() + down;
   busy_.clear();
+  only_suspects_.clear();
   waiting_.clear();
   // The new active heard heartbeats as standby.
   SIM_TRACE(world_.trace, "another active, epoch {}", epoch_);
@@ -241,6 +242,11 @@ void ActiveNode::Carry(const std::shared_ptr<Attempt>& attempt, ReconfigurationE
   if (!attempt->machine.done() || attempt->ended == nullptr) return;
   auto ended = std::exchange(attempt->ended, nullptr);
   const Status& outcome = attempt->machine.outcome();
+  if (attempt->machine.only_suspects()) {
+    only_suspects_.insert(attempt->goal.block);
+  } else {
+    only_suspects_.erase(attempt->goal.block);
+  }
   SIM_TRACE(world_.trace, "attempt block {} ended: {}", attempt->goal.block, outcome.ToString());
   if (!outcome.ok()) ++world_.counts.failed_attempts;
   if (outcome.code() == StatusCode::kConflict) ++world_.counts.conflicts;
@@ -355,6 +361,7 @@ void ActiveNode::CarryCommit(const std::shared_ptr<Attempt>& attempt, const Comm
     arguments.from = effect.from;
     arguments.sealing = effect.sealing;
     arguments.chain = effect.chain;
+    arguments.verified = effect.verified;
     auto committed = Propose([&](OperationContext& context) {
       return EvaluateCommitReconfiguration(context, arguments);
     });
@@ -539,7 +546,10 @@ void ActiveNode::Review(const BlockPlace& place) {
   }
   const size_t staying = place.chain.size() - goal.drop.size();
   // Every replica that may still come is suspect or damaged: no better one is to be waited for.
-  goal.accept_suspect = good == 0 && staying == place.chain.size();
+  goal.accept_suspect =
+      (good == 0 || only_suspects_.contains(place.block)) && staying == place.chain.size();
+  // Members that are away for a moment only are not given up for what fewer can do.
+  goal.minimum = std::max(1, std::min<int>(kMinReplicas, static_cast<int>(staying)));
   if (reachable == 0) return;
   if (staying > kReplicas) return;
   if (staying == kReplicas) {

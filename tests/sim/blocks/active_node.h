@@ -101,6 +101,7 @@ class ActiveNode {
   std::vector<InodeId> files_;
   // Of the present active.
   std::set<BlockId> busy_;
+  std::set<BlockId> only_suspects_;  // what their last attempts found
   std::map<BlockId, std::vector<std::function<void()>>> waiting_;
   std::map<ServerId, SimTime> heard_;
 };
