@@ -90,16 +90,14 @@ void ActivityLog::NoteGrown(BlockId block) {
 
 bool ActivityLog::IsSuspect(BlockId block, Era replica_era) const {
   std::lock_guard lock(mutex_);
-  for (const EraRange& range : state_.suspects) {
-    if (range.Contains(replica_era)) return true;
-  }
+  if (AnyContains(state_.suspects, replica_era)) return true;
   auto found = by_block_.find(block);
   return found != by_block_.end() && places_[found->second].mark.suspect;
 }
 
 bool ActivityLog::NeedsVerification(BlockId block, Era replica_era) const {
   std::lock_guard lock(mutex_);
-  if (state_.verify.Contains(replica_era)) return true;
+  if (AnyContains(state_.verify, replica_era)) return true;
   auto found = by_block_.find(block);
   return found != by_block_.end() && places_[found->second].mark.verify;
 }

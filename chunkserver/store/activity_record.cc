@@ -31,14 +31,23 @@ bool IsSealed(std::string_view sector) {
          DecodeFixed32(sector.data() + kCrcOffset) == Crc32c(sector.substr(0, kCrcOffset));
 }
 
-void PutRange(std::string* out, EraRange range) {
-  PutFixed32(out, range.first.value());
-  PutFixed32(out, range.last.value());
+void PutRanges(std::string* out, const std::vector<EraRange>& ranges) {
+  PutFixed32(out, static_cast<uint32_t>(ranges.size()));
+  for (size_t i = 0; i < kMaxEraRanges; ++i) {
+    PutFixed32(out, i < ranges.size() ? ranges[i].first.value() : 0);
+    PutFixed32(out, i < ranges.size() ? ranges[i].last.value() : 0);
+  }
 }
 
-EraRange GetRange(Decoder* in) {
-  const Era first(in->Fixed32());
-  return {first, Era(in->Fixed32())};
+/// False when there are too many.
+bool GetRanges(Decoder* in, std::vector<EraRange>* ranges) {
+  const uint32_t count = in->Fixed32();
+  for (size_t i = 0; i < kMaxEraRanges; ++i) {
+    const Era first(in->Fixed32());
+    const Era last(in->Fixed32());
+    if (i < count) ranges->push_back({first, last});
+  }
+  return count <= kMaxEraRanges;
 }
 
 }  // namespace
@@ -50,11 +59,8 @@ std::string EncodeActivityState(const ActivityState& state) {
   PutFixed32(&out, (state.clean ? kFlagClean : 0) | (state.all_marked ? kFlagAllMarked : 0));
   PutFixed32(&out, state.current.value());
   PutFixed32(&out, state.settled.value());
-  PutRange(&out, state.verify);
-  PutFixed32(&out, static_cast<uint32_t>(state.suspects.size()));
-  for (size_t i = 0; i < kMaxSuspectRanges; ++i) {
-    PutRange(&out, i < state.suspects.size() ? state.suspects[i] : kNoEras);
-  }
+  PutRanges(&out, state.verify);
+  PutRanges(&out, state.suspects);
   PutLengthPrefixed(&out, state.boot_id);
   Seal(&out);
   return out;
@@ -75,12 +81,8 @@ Result<ActivityState> DecodeActivityState(std::string_view sector) {
   state.all_marked = (flags & kFlagAllMarked) != 0;
   state.current = Era(in.Fixed32());
   state.settled = Era(in.Fixed32());
-  state.verify = GetRange(&in);
-  const uint32_t suspects = in.Fixed32();
-  if (suspects > kMaxSuspectRanges) return Damaged("too many ranges");
-  for (size_t i = 0; i < kMaxSuspectRanges; ++i) {
-    const EraRange range = GetRange(&in);
-    if (i < suspects) state.suspects.push_back(range);
+  if (!GetRanges(&in, &state.verify) || !GetRanges(&in, &state.suspects)) {
+    return Damaged("too many ranges");
   }
   state.boot_id = in.LengthPrefixed();
   if (in.failed() || state.boot_id.size() > kMaxActivityBootIdBytes) {
@@ -151,12 +153,17 @@ Result<ActivityRecord> ReadActivity(Disk& disk, const std::string& path) {
   return DecodeActivity(bytes);
 }
 
-void AddSuspectRange(std::vector<EraRange>* ranges, EraRange range) {
+bool AnyContains(const std::vector<EraRange>& ranges, Era era) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [era](const EraRange& range) { return range.Contains(era); });
+}
+
+void AddEraRange(std::vector<EraRange>* ranges, EraRange range) {
   ranges->push_back(range);
   std::sort(ranges->begin(), ranges->end(),
             [](const EraRange& a, const EraRange& b) { return a.first < b.first; });
-  if (ranges->size() <= kMaxSuspectRanges) return;
-  // What lies between becomes suspect as well: too many are safe, too few are not.
+  if (ranges->size() <= kMaxEraRanges) return;
+  // What lies between is in the range as well: too many are safe, too few are not.
   size_t closest = 1;
   auto gap = [&](size_t i) {
     return int64_t{(*ranges)[i].first.value()} - int64_t{(*ranges)[i - 1].last.value()};

@@ -23,7 +23,7 @@ inline constexpr size_t kActivitySectorBytes = 512;
 inline constexpr size_t kMarksPerSector = 31;
 inline constexpr size_t kMarkSectors = 256;
 inline constexpr size_t kMaxMarks = kMarkSectors * kMarksPerSector;
-inline constexpr size_t kMaxSuspectRanges = 16;
+inline constexpr size_t kMaxEraRanges = 16;  // of each kind
 inline constexpr size_t kMaxActivityBootIdBytes = 128;
 
 /// Eras [first, last].
@@ -33,8 +33,7 @@ struct EraRange {
   bool Contains(Era era) const { return first <= era && era <= last; }
   friend bool operator==(const EraRange&, const EraRange&) = default;
 };
-/// Contains nothing.
-inline constexpr EraRange kNoEras{Era(1), Era(0)};
+bool AnyContains(const std::vector<EraRange>& ranges, Era era);
 
 /// The first sector.
 struct ActivityState {
@@ -42,8 +41,8 @@ struct ActivityState {
   bool all_marked = false;  // there were too many marks: every replica counts as marked
   Era current;
   Era settled;
-  EraRange verify = kNoEras;       // to be verified at the first use
-  std::vector<EraRange> suspects;  // at most kMaxSuspectRanges
+  std::vector<EraRange> verify;    // to be verified at the first use; at most kMaxEraRanges
+  std::vector<EraRange> suspects;  // at most kMaxEraRanges
   std::string boot_id;
   friend bool operator==(const ActivityState&, const ActivityState&) = default;
 };
@@ -76,6 +75,6 @@ Result<ActivityRecord> DecodeActivity(std::string_view bytes);
 Result<ActivityRecord> ReadActivity(Disk& disk, const std::string& path);
 
 /// Adds a range; joins the two that are closest when there are too many.
-void AddSuspectRange(std::vector<EraRange>* ranges, EraRange range);
+void AddEraRange(std::vector<EraRange>* ranges, EraRange range);
 
 }  // namespace tercet

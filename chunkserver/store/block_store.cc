@@ -131,13 +131,13 @@ Status BlockStore::VerifyAfterCrash(BlockHandle& handle) {
              handle.disk->PathOf(handle.block));
     bad_->Add({handle.block, replica.generation(), ReplicaFault::kDamaged});
   }
-  // With the present era it is not asked for again, and counts as not durable until that is
-  // settled.
+  // Durable now, it goes into an era that needs no verification. Should the machine crash before
+  // the header is durable, it is verified or suspect once more.
+  RETURN_IF_ERROR(handle.disk->SyncReplica(handle.block, *replica.file(), false));
   ASSIGN_OR_RETURN(ReplicaRow row, handle.disk->index().Find(handle.block));
   ReplicaRow after = row;
-  after.era = activity.Enter(handle.block);
+  after.era = activity.settled();
   RETURN_IF_ERROR(handle.disk->ChangeReplica(replica, row, after, false));
-  handle.covered_in = after.era;
   return activity.Verified(handle.block);
 }
 

@@ -3,15 +3,6 @@
 #include <algorithm>
 
 namespace tercet {
-namespace {
-
-EraRange Join(EraRange a, EraRange b) {
-  if (a.last < a.first) return b;
-  if (b.last < b.first) return a;
-  return {std::min(a.first, b.first), std::max(a.last, b.last)};
-}
-
-}  // namespace
 
 RunEnd HowRunEnded(const std::optional<ActivityState>& activity,
                    const std::optional<IndexState>& index, const std::string& boot_id) {
@@ -42,9 +33,7 @@ bool DiskRecovery::IsNewlySuspect(BlockId block, Era era) const {
 bool DiskRecovery::IsSuspect(BlockId block, Era era) const {
   if (IsNewlySuspect(block, era)) return true;
   if (!found_.has_value()) return false;
-  for (const EraRange& range : found_->state.suspects) {
-    if (range.Contains(era)) return true;
-  }
+  if (AnyContains(found_->state.suspects, era)) return true;
   auto mark = marks_.find(block);
   return mark != marks_.end() && mark->second.suspect;
 }
@@ -75,13 +64,12 @@ ActivityRecord DiskRecovery::Next(const std::string& boot_id,
       break;
     case RunEnd::kProcessCrash:
       // What was not durable yet is still in the system's cache: it stays marked until a round.
-      state.verify = all ? everything : Join(state.verify, {state.settled.Next(), last_era_});
+      AddEraRange(&state.verify, all ? everything : EraRange{state.settled.Next(), last_era_});
       state.all_marked = all;
       break;
     case RunEnd::kMachineCrash:
       if (suspects_by_era_) {
-        AddSuspectRange(&state.suspects,
-                        all ? everything : EraRange{state.settled.Next(), last_era_});
+        AddEraRange(&state.suspects, all ? everything : EraRange{state.settled.Next(), last_era_});
       }
       state.all_marked = false;
       state.settled = last_era_.Next();

@@ -17,7 +17,8 @@ ReplicaHeader ExampleHeader() {
   return {.block = BlockId(0x1234),
           .generation = Generation(7),
           .length = 5000,
-          .created_ns = 1'700'000'000'000'000'000};
+          .created_ns = 1'700'000'000'000'000'000,
+          .era = Era(3)};
 }
 
 ReplicaIntent ExampleIntent() {
@@ -47,6 +48,7 @@ TEST(ReplicaFormat, HeadComesBackAsWritten) {
   EXPECT_EQ(header->generation, Generation(7));
   EXPECT_EQ(header->length, 5000u);
   EXPECT_EQ(header->created_ns, 1'700'000'000'000'000'000);
+  EXPECT_EQ(header->era, Era(3));
   auto intent = DecodeReplicaIntent(std::string_view(head).substr(kIntentOffset));
   ASSERT_TRUE(intent.ok()) << intent.status().ToString();
   EXPECT_EQ(intent->kind, ReplicaIntent::Kind::kWrite);
@@ -60,12 +62,12 @@ TEST(ReplicaFormat, MatchesTheDocumentedBytes) {
   const std::string head = ExampleHead();
   EXPECT_EQ(HexOf(head.substr(0, 48)),
             "54524354424c4b31"    // magic
-            "01000000"            // version
+            "02000000"            // version
             "00000000"            // flags
             "3412000000000000"    // block id
             "0700000000000000"    // generation
             "88130000"            // length
-            "00000000"            // reserved
+            "03000000"            // era
             "00002a36fe9c9717");  // made at
   EXPECT_EQ(HexOf(head.substr(252, 4)), "d6d37dae") << "header checksum";
   EXPECT_EQ(HexOf(head.substr(256, 20)),
@@ -92,11 +94,23 @@ TEST(ReplicaFormat, EveryFlippedBitOfTheHeadIsNoticed) {
 
 TEST(ReplicaFormat, ANewerVersionIsToldFromDamage) {
   std::string head = ExampleHead();
-  head[8] = 2;
+  head[8] = 3;
   EXPECT_EQ(DecodeReplicaHeader(head).code(), StatusCode::kCorruption);
   const uint32_t crc = Crc32c(head.data(), kReplicaHeaderBytes - 4);
   EncodeFixed32(head.data() + kReplicaHeaderBytes - 4, crc);
   EXPECT_EQ(DecodeReplicaHeader(head).code(), StatusCode::kVersionTooNew);
+}
+
+TEST(ReplicaFormat, AHeaderOfTheFirstVersionHasNoEra) {
+  std::string head = ExampleHead();
+  head[8] = 1;
+  EncodeFixed32(head.data() + 36, 0);
+  EncodeFixed32(head.data() + kReplicaHeaderBytes - 4,
+                Crc32c(head.data(), kReplicaHeaderBytes - 4));
+  auto header = DecodeReplicaHeader(head);
+  ASSERT_TRUE(header.ok()) << header.status().ToString();
+  EXPECT_EQ(header->era, Era(0));
+  EXPECT_EQ(header->length, 5000u);
 }
 
 /// Puts a right checksum on a slot with wrong values.
@@ -210,15 +224,34 @@ TEST(StoreDecoders, MutatedBytesNeverCrash) {
 }
 
 TEST(ReplicaIndexRows, ComeBackAsWrittenAndSortByBlock) {
-  auto back =
-      DecodeReplicaRow(EncodeReplicaKey(BlockId(77)), EncodeReplicaRow(Generation(0x1'0000'0001)));
+  const ReplicaRow row{.block = BlockId(77),
+                       .generation = Generation(0x1'0000'0001),
+                       .era = Era(9),
+                       .length = 4711,
+                       .suspect = true,
+                       .changing = true};
+  auto back = DecodeReplicaRow(EncodeReplicaKey(row.block), EncodeReplicaRow(row));
   ASSERT_TRUE(back.ok()) << back.status().ToString();
-  EXPECT_EQ(*back, (ReplicaInfo{BlockId(77), Generation(0x1'0000'0001)}));
+  EXPECT_EQ(*back, row);
   EXPECT_LT(EncodeReplicaKey(BlockId(255)), EncodeReplicaKey(BlockId(256)));
   EXPECT_EQ(DecodeReplicaRow(EncodeReplicaKey(BlockId(1)), "short").code(),
             StatusCode::kVersionTooNew);
-  EXPECT_EQ(DecodeReplicaRow("r123", EncodeReplicaRow(Generation(1))).code(),
-            StatusCode::kCorruption);
+  EXPECT_EQ(DecodeReplicaRow("r123", EncodeReplicaRow(row)).code(), StatusCode::kCorruption);
+}
+
+TEST(ReplicaIndexRows, AnOlderStateRowIsKnownAsSuch) {
+  IndexState state;
+  state.clean = true;
+  state.boot_id = "boot";
+  std::string bytes = EncodeIndexState(state);
+  EXPECT_FALSE(DecodeIndexState(bytes)->old_format);
+  bytes[0] = 1;
+  auto old = DecodeIndexState(bytes);
+  ASSERT_TRUE(old.ok()) << old.status().ToString();
+  EXPECT_TRUE(old->old_format);
+  EXPECT_TRUE(old->clean);
+  bytes[0] = 3;
+  EXPECT_EQ(DecodeIndexState(bytes).code(), StatusCode::kVersionTooNew);
 }
 
 TEST(ReplicaNames, ParseBackOnlyWhenExact) {

@@ -93,19 +93,21 @@ void MeasureStore(const std::string& folder) {
 void MeasureIndex(const std::string& path) {
   constexpr uint64_t kRows = 1'000'000;
   {
-    auto index = ReplicaIndex::StartRebuild(path, "boot");
+    auto index = ReplicaIndex::StartRebuild({.path = path, .boot_id = "boot"});
     if (!index.ok()) return;
-    std::vector<ReplicaInfo> batch;
+    std::vector<ReplicaRow> batch;
     for (uint64_t i = 0; i < kRows; ++i) {
-      batch.push_back({BlockId(i * 3 + 1), kFirst});
+      batch.push_back({.block = BlockId(i * 3 + 1), .generation = kFirst, .era = Era(1)});
       if (batch.size() < 1000) continue;
       if (!(*index)->AddBatch(batch).ok()) return;
       batch.clear();
     }
     if (!(*index)->FinishRebuild().ok()) return;
   }
-  Measure("open an index of 1,000,000 replicas", 1,
-          [&](uint64_t) { return ReplicaIndex::Open(path, "boot").status(); });
+  Measure("open an index of 1,000,000 replicas", 1, [&](uint64_t) {
+    std::optional<IndexState> state;
+    return ReplicaIndex::Open({.path = path, .boot_id = "boot"}, &state, {}).status();
+  });
 }
 
 }  // namespace

@@ -83,6 +83,15 @@ BlockStoreOptions OptionsFor(const Environment& environment, int disks) {
   options.reserve_bytes = 0;
   options.reserve_max_percent = 100;
   options.boot_id = "boot-1";
+  options.settle_interval_ms = 0;  // each Maintain settles
+  return options;
+}
+
+/// With the indexes on the simulated disk, too: all that a power cut leaves is decided there.
+inline BlockStoreOptions AllSimulated(const SimEnvironment& environment, int disks) {
+  BlockStoreOptions options = OptionsFor(environment, disks);
+  for (auto& disk : options.disks) disk.index_path.clear();
+  options.index_io = IndexIo::kDiskInSteps;
   return options;
 }
 
