@@ -3,8 +3,10 @@
 //
 // For "/" whole tables are walked, so that files without a name (open, in the trash) are checked
 // too:
-//   1. inodes and their blocks   2. blocks by id: each belongs to a file   3. replicas by server:
-//   each belongs to a chain   4. what servers reported and no file has.
+//   1. inodes and their blocks
+//   2. blocks by id: each belongs to a file
+//   3. replicas by server: each belongs to a chain
+//   4. what servers reported and no file has
 // For another path the tree below it: a file with several names there counts several times.
 //
 // Each block counts as exactly one of healthy, under_replicated, over_replicated, missing and

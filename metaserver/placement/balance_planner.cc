@@ -116,24 +116,25 @@ std::optional<BalanceMove> BalancePlanner::Next(const PickBlock& pick, int64_t n
   });
   int picks = 0;
   bool wished = false;
+  bool exhausted = true;
   for (const Server* from : givers) {
     const std::optional<Wish> wish = MakeWish(*from, mean);
     if (!wish) continue;
     wished = true;
     if (from->dry_until_ms > now_ms) continue;
     if (picks++ == kMaxPicks) return std::nullopt;  // the others' turn comes
-    std::optional<BalanceMove> move = pick(*wish);
-    if (!move) {
-      servers_[wish->from].dry_until_ms = now_ms + kDryMs;
-      continue;
+    const Pick picked = pick(*wish);
+    if (picked.move) {
+      Count(*picked.move, 1);
+      ++running_;
+      stuck_ = false;
+      return picked.move;
     }
-    Count(*move, 1);
-    ++running_;
-    stuck_ = false;
-    return move;
+    if (picked.exhausted) servers_[wish->from].dry_until_ms = now_ms + kDryMs;
+    exhausted = exhausted && picked.exhausted;
   }
   // All of them were asked, now or a moment ago; or none can give anything to anybody.
-  stuck_ = wished || Outside();
+  stuck_ = exhausted && (wished || Outside());
   return std::nullopt;
 }
 

@@ -5,19 +5,17 @@
 // part is within the threshold of the mean (all replicas / all disks).
 //
 // Invariants:
-//  - A move goes from a fuller server to an emptier one and does not turn the two around: after it
-//  the
-//    first is still at least as full. So the sum of the squares of the fillings, weighted by the
-//    disks' sizes, falls with every move: nothing is ever moved back, and the moves come to an end.
-//  - Moves happen only while some server is outside of the threshold, and only from or to one that
-//  is.
+//  - A move goes from a fuller server to an emptier one and does not turn the two around, all that
+//    is under way counted as done. So the sum of used² / total over the servers, counted like that,
+//    falls with every move that begins: nothing goes round in circles, and the moves come to an
+//    end.
+//  - Moves happen only while some server is outside of the threshold, and only from or to such one.
 //  - Reports come late, and nobody knows which of the newest moves they show. So a server that
 //  gives
 //    counts as if they showed none of what left it and all of what came, one that takes the other
 //    way round.
 //  - The planner says from where to where; whoever picks the block keeps the rules (MoveKeepsRule),
-//  and
-//    the move itself (metaserver/repair/protocol.md) never lowers the number of replicas.
+//    and the move itself (metaserver/repair/protocol.md) never lowers the number of replicas.
 #pragma once
 
 #include <cstdint>
@@ -129,7 +127,13 @@ class BalancePlanner {
     std::vector<ServerId> to;
     std::vector<uint64_t> max_bytes;
   };
-  using PickBlock = std::function<std::optional<BalanceMove>(const Wish& wish)>;
+  struct Pick {
+    std::optional<BalanceMove> move;
+    /// Without a move: there are no more blocks on the giver to be looked at for now. Otherwise the
+    /// next call goes on looking.
+    bool exhausted = false;
+  };
+  using PickBlock = std::function<Pick(const Wish& wish)>;
   /// The next move, which runs until Finished. Nothing when no server is outside of the threshold,
   /// or no block was found. Calls `pick` at most kMaxPicks times.
   std::optional<BalanceMove> Next(const PickBlock& pick, int64_t now_ms);
@@ -141,7 +145,7 @@ class BalancePlanner {
     kMoving,    // there is something to move
     kSettling,  // all would be even with what runs or was moved a moment ago
     kEven,
-    kStuck,  // not even, but the last call of Next found no block that may be moved
+    kStuck,  // not even, but no block may be moved: all that could give were exhausted
   };
   State state(int64_t now_ms) const;
   /// All replicas / all disks.

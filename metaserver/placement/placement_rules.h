@@ -21,7 +21,7 @@ namespace tercet {
 /// Keys and values: 1 to 64 bytes of letters, digits, '-', '_' and '.'.
 bool IsLabelText(std::string_view text);
 
-/// The server's place under the rule's domain. Valid as long as `server` is, or for ever.
+/// The server's place under the rule's domain.
 std::string DomainOf(const ServerState& server, const PlacementRule& rule);
 /// It has all labels that the rule requires.
 bool HasRequiredLabels(const ServerState& server, const PlacementRule& rule);

@@ -8,8 +8,7 @@
 //    `urgent_slots`. So urgent ones find a free slot even where others took all of theirs.
 //  - A block is in the plan once, and worked upon once at a time.
 //  - Bounded: beyond `max_entries` the least urgent, youngest entry is left out. The journal knows
-//  it,
-//    so it is found again by a later scan.
+//    it, so it is found again by a later scan.
 #pragma once
 
 #include <cstdint>

@@ -6,13 +6,16 @@
 //  timeout,
 //    in the incarnation that the journal knows. The journal knows more servers than this table says
 //    are alive, never fewer.
-//  - Choose never returns a server twice, a dead, suspected or excluded one, one that is not in
-//  service, or one
-//    without a healthy disk in service that can take the block and keep its reserve.
+//  - Choose never returns a server twice, a dead, suspected, excluded or kept one, one that is not
+//    in service, or one without a healthy disk in service that can take the block and keep its
+//    reserve.
+//  - The places of a rule's domain are filled evenly: a place gets a second replica only when no
+//    usable server is in a place with none.
 //  - For a while after a metaserver started, servers that the journal knows may be alive without
 //    having been heard of. While that could give a block more replicas, Choose asks to be called
 //    again. One that listened as standby before it became active has nobody to wait for.
-//  - Every order of the chosen servers is equally likely, so that heads and tails spread evenly.
+//  - Without a domain every order of the chosen servers is equally likely, so that heads and tails
+//    spread evenly.
 #pragma once
 
 #include <cstdint>

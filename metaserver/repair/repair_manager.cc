@@ -17,6 +17,8 @@ constexpr int64_t kScanPause = 10;
 /// Rows whose blocks are sealed and looked at first.
 constexpr size_t kMaxSealed = 200'000;
 constexpr int kBalanceRows = 200;
+/// A run that found nothing to move for so long is over.
+constexpr int64_t kBalanceStuckMs = 60'000;
 constexpr int kMovesPerServer = 2;
 
 bool NeedsScan(ServerVerdict verdict) { return verdict != ServerVerdict::kServing; }
@@ -437,6 +439,7 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
   }
   if (record.state != BalanceState::kRunning) {
     balance_planner_.reset();
+    balance_stuck_since_ms_ = -1;
     std::lock_guard lock(mutex_);
     balance_left_bytes_ = 0;
     const auto moves = std::exchange(balance_moves_, {});
@@ -458,8 +461,7 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
     std::lock_guard lock(mutex_);
     balance_left_bytes_ = balance_planner_->left_bytes();
   }
-  const bool done = balance_planner_ && balance_planner_->running() == 0 &&
-                    balance_planner_->state(now_ms) == BalancePlanner::State::kEven;
+  const bool done = BalanceIsOver(now_ms);
   if (done || now_ms >= next_balance_save_ms_) {
     next_balance_save_ms_ = now_ms + kBalanceSaveMs;
     const Status status = SaveBalanceProgress(epoch, record, done);
@@ -467,6 +469,20 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
       LOG_WARN_LIMITED("progress of balancing could not be journaled: {}", status);
     }
   }
+}
+
+bool RepairManager::BalanceIsOver(int64_t now_ms) {
+  if (!balance_planner_ || balance_planner_->running() > 0) return false;
+  const BalancePlanner::State state = balance_planner_->state(now_ms);
+  if (state != BalancePlanner::State::kStuck) {
+    balance_stuck_since_ms_ = -1;
+    return state == BalancePlanner::State::kEven;
+  }
+  // What the rules forbid today they forbid tomorrow; repair under way may free some blocks.
+  if (balance_stuck_since_ms_ < 0) balance_stuck_since_ms_ = now_ms;
+  if (now_ms - balance_stuck_since_ms_ < kBalanceStuckMs) return false;
+  LOG_WARN("balancing ends although the servers are not even: no other block may be moved");
+  return true;
 }
 
 void RepairManager::EnterMove(Epoch epoch, const BalanceMove& move, int64_t now_ms) {
@@ -487,7 +503,7 @@ void RepairManager::EnterMove(Epoch epoch, const BalanceMove& move, int64_t now_
   changed_.notify_one();
 }
 
-std::optional<BalanceMove> RepairManager::PickBalanceBlock(const BalancePlanner::Wish& wish) {
+BalancePlanner::Pick RepairManager::PickBalanceBlock(const BalancePlanner::Wish& wish) {
   BlockId& cursor = balance_cursors_[wish.from];
   const Tables tables(journal_.committed());
   std::vector<BlockId> blocks;
@@ -495,9 +511,9 @@ std::optional<BalanceMove> RepairManager::PickBalanceBlock(const BalancePlanner:
     blocks.push_back(block);
     return static_cast<int>(blocks.size()) < kBalanceRows;
   };
-  if (!tables.ScanReplicas(wish.from, cursor, BlockId(~uint64_t{0}), take).ok())
-    return std::nullopt;
-  cursor = static_cast<int>(blocks.size()) < kBalanceRows ? BlockId() : blocks.back().Next();
+  if (!tables.ScanReplicas(wish.from, cursor, BlockId(~uint64_t{0}), take).ok()) return {};
+  const bool at_end = static_cast<int>(blocks.size()) < kBalanceRows;
+  cursor = at_end ? BlockId() : blocks.back().Next();
   const ServerVerdicts verdicts = Verdicts();
   for (const BlockId block : blocks) {
     const auto situation = ExamineBlock(journal_.committed(), servers_, verdicts, block);
@@ -512,9 +528,9 @@ std::optional<BalanceMove> RepairManager::PickBalanceBlock(const BalancePlanner:
     if (!move) continue;
     // The next pick goes on behind it.
     cursor = block.Next();
-    return move;
+    return {move};
   }
-  return std::nullopt;
+  return {std::nullopt, at_end};
 }
 
 std::optional<BalanceMove> RepairManager::FitMove(const BlockSituation& situation,

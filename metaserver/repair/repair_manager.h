@@ -135,7 +135,8 @@ class RepairManager final : public RepairControl {
   void ForgetBlock(BlockId block);
   Facts MakeFacts(const BlockSituation& situation, RepairClass repair_class) const;
   void TickBalance(Epoch epoch, int64_t now_ms);
-  std::optional<BalanceMove> PickBalanceBlock(const BalancePlanner::Wish& wish);
+  BalancePlanner::Pick PickBalanceBlock(const BalancePlanner::Wish& wish);
+  bool BalanceIsOver(int64_t now_ms);
   std::optional<BalanceMove> FitMove(const BlockSituation& situation,
                                      const BalancePlanner::Wish& wish) const;
   void EnterMove(Epoch epoch, const BalanceMove& move, int64_t now_ms);
@@ -180,6 +181,7 @@ class RepairManager final : public RepairControl {
 
   // Of the scanning thread.
   std::optional<BalancePlanner> balance_planner_;
+  int64_t balance_stuck_since_ms_ = -1;
   BlockId next_row_;
   int64_t next_row_pass_ms_ = 0;
   std::map<ServerId, ServerScan> scans_;

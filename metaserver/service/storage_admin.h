@@ -4,13 +4,11 @@
 //
 // Invariants:
 //  - A change of a server's or disk's state is checked and journaled under one lock, so that two
-//  changes
-//    that are harmless each, but not together, do not both pass.
+//    changes that are harmless each, but not together, do not both pass.
 //  - What would break a policy, or take the last replica of a block, is done with `force` only; the
 //    answer names files either way.
 //  - Bounded: examinations look at kMaxExaminedRows replicas and say when there were more; lists
-//  come in
-//    pages.
+//    come in pages.
 #pragma once
 
 #include <cstdint>

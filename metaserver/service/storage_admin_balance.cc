@@ -214,6 +214,11 @@ Status StorageAdmin::FillBalance(wire::GetBalanceResponse* response) const {
     response->servers.push_back(ServerToWire(state.id, state.total_bytes, state.used_bytes,
                                              state.takes_part ? fair : state.used_bytes));
   }
+  if (record.state == BalanceState::kDone && planner.left_bytes() > 0) {
+    response->note =
+        "the servers are not even: either much was written since, or no other block "
+        "may be moved under the policies";
+  }
   if (!GoesOn(record.state)) return Status::Ok();
   response->left_bytes = static_cast<int64_t>(planner.left_bytes());
   if (parts_.repair == nullptr || record.state != BalanceState::kRunning) return Status::Ok();

@@ -196,7 +196,7 @@ TEST(BalancePlanner, MovesOnlyAsMuchAsDoesNotTurnTwoServersAround) {
         EXPECT_EQ(wish.to, std::vector<ServerId>{ServerId(2)});
         // (500 - x) / 1000 = (300 + x) / 3000
         EXPECT_NEAR(static_cast<double>(wish.max_bytes[0]), 300.0 * kMiB, 1.0 * kMiB);
-        return std::optional<BalanceMove>();
+        return BalancePlanner::Pick();
       },
       0);
 }
@@ -211,7 +211,7 @@ TEST(BalancePlanner, AFullServerIsNotMovedTo) {
   planner.Next(
       [](const BalancePlanner::Wish& wish) {
         EXPECT_EQ(wish.to, std::vector<ServerId>{ServerId(3)});
-        return std::optional<BalanceMove>();
+        return BalancePlanner::Pick();
       },
       0);
 }
@@ -222,8 +222,8 @@ TEST(BalancePlanner, WhatIsNotReportedYetCounts) {
                                                   StateOf(2, 1000 * kMiB, 0)};
   planner.Update(states, 0);
   const auto pick = [](const BalancePlanner::Wish& wish) {
-    return std::optional<BalanceMove>(
-        BalanceMove{BlockId(1), wish.from, wish.to[0], std::min(wish.max_bytes[0], 64 * kMiB)});
+    return BalancePlanner::Pick{
+        BalanceMove{BlockId(1), wish.from, wish.to[0], std::min(wish.max_bytes[0], 64 * kMiB)}};
   };
   auto move = planner.Next(pick, 0);
   ASSERT_TRUE(move);
@@ -247,7 +247,7 @@ TEST(BalancePlanner, AFailedMoveIsTakenBack) {
                                                  StateOf(2, 1000 * kMiB, 0)},
                  0);
   const auto pick = [](const BalancePlanner::Wish& wish) {
-    return std::optional<BalanceMove>(BalanceMove{BlockId(1), wish.from, wish.to[0], 64 * kMiB});
+    return BalancePlanner::Pick{BalanceMove{BlockId(1), wish.from, wish.to[0], 64 * kMiB}};
   };
   auto move = planner.Next(pick, 0);
   ASSERT_TRUE(move);
@@ -262,7 +262,7 @@ TEST(BalancePlanner, StuckWhenNoBlockMayBeMovedAndAskedAgainLater) {
   int asked = 0;
   const auto none = [&](const BalancePlanner::Wish&) {
     ++asked;
-    return std::optional<BalanceMove>();
+    return BalancePlanner::Pick{{}, true};
   };
   EXPECT_EQ(planner.state(0), BalancePlanner::State::kMoving);
   EXPECT_FALSE(planner.Next(none, 0));
@@ -272,6 +272,20 @@ TEST(BalancePlanner, StuckWhenNoBlockMayBeMovedAndAskedAgainLater) {
   EXPECT_EQ(asked, 4);
   EXPECT_FALSE(planner.Next(none, 5000));
   EXPECT_EQ(asked, 8);
+}
+
+TEST(BalancePlanner, NotStuckWhileThereAreMoreBlocksToLookAt) {
+  BalancePlanner planner(5, 1000);
+  planner.Update(AddedServer(), 0);
+  int asked = 0;
+  const auto not_here = [&](const BalancePlanner::Wish&) {
+    ++asked;
+    return BalancePlanner::Pick();
+  };
+  EXPECT_FALSE(planner.Next(not_here, 0));
+  EXPECT_FALSE(planner.Next(not_here, 0));
+  EXPECT_EQ(asked, 8);
+  EXPECT_EQ(planner.state(0), BalancePlanner::State::kMoving);
 }
 
 /// A cluster of blocks with replicas, in which a run is carried out move by move with reports that
@@ -304,7 +318,6 @@ class BalanceWalk {
   void Run() {
     BalancePlanner planner(kThreshold, kSettleMs);
     Report(&planner);
-    unevenness_ = Unevenness();
     const uint64_t needed = planner.left_bytes();
     int quiet = 0;
     for (int step = 0; step < 20'000 && quiet < 200; ++step) {
@@ -355,9 +368,14 @@ class BalanceWalk {
   }
 
   double Unevenness() {
+    std::map<ServerId, uint64_t> planned = used_;
+    for (const auto& [block, move] : running_) {
+      planned[move.from] -= move.bytes;
+      planned[move.to] += move.bytes;
+    }
     double sum = 0;
     for (const auto& [id, total] : totals_) {
-      const auto used = static_cast<double>(used_[id]);
+      const auto used = static_cast<double>(planned[id]);
       sum += used * used / static_cast<double>(total);
     }
     return sum;
@@ -370,22 +388,28 @@ class BalanceWalk {
                          servers_[to], rule_);
   }
 
-  std::optional<BalanceMove> Pick(const BalancePlanner::Wish& wish) {
+  BalancePlanner::Pick PickBlock(const BalancePlanner::Wish& wish) {
+    // As one that looks at some rows at a time.
+    if (random_.Below(4) == 0) return {};
     for (size_t i = 0; i < wish.to.size(); ++i) {
       for (const auto& [id, block] : blocks_) {
         if (block.size > wish.max_bytes[i] || running_.contains(id)) continue;
         if (MayMove(block, wish.from, wish.to[i])) {
-          return BalanceMove{id, wish.from, wish.to[i], block.size};
+          return {BalanceMove{id, wish.from, wish.to[i], block.size}};
         }
       }
     }
-    return std::nullopt;
+    return {std::nullopt, true};
   }
 
   void Start(BalancePlanner* planner) {
-    auto move = planner->Next([&](const auto& wish) { return Pick(wish); }, now_ms_);
+    auto move = planner->Next([&](const auto& wish) { return PickBlock(wish); }, now_ms_);
     if (!move) return;
+    // What makes the moves come to an end, whatever the reports said: with all that is under way
+    // counted as done, the servers are the more even for it.
+    const double before = Unevenness();
     running_[move->block] = *move;
+    EXPECT_LT(Unevenness(), before);
   }
 
   void Finish(BalancePlanner* planner) {
@@ -403,10 +427,6 @@ class BalanceWalk {
     used_[move.from] -= move.bytes;
     used_[move.to] += move.bytes;
     moved_ += move.bytes;
-    // What makes the moves come to an end, whatever the reports said: it falls with each of them.
-    const double now = Unevenness();
-    EXPECT_LT(now, unevenness_);
-    unevenness_ = now;
   }
 
   void CheckEnd() {
@@ -450,12 +470,11 @@ class BalanceWalk {
   std::vector<BalanceServerState> reported_;
   int64_t now_ms_ = 0;
   int64_t next_report_ms_ = 0;
-  double unevenness_ = 0;
   uint64_t moved_ = 0;
 };
 
 TEST(BalanceWalk, EndsNearTheMeanAndEveryMoveHelps) {
-  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+  for (uint64_t seed = 1; seed <= 1000; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     BalanceWalk(seed).Run();
     if (testing::Test::HasFailure()) break;
