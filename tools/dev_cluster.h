@@ -61,7 +61,7 @@ struct DevNode {
   // Of a chunk server.
   int disks = 1;
   int disk_image_mb = 0;  // each disk is an image of so many MiB; 0: a plain folder
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels = {};
 
   /// Metaserver or witness.
   bool IsMember() const { return role == DevRole::kMetaserver || role == DevRole::kWitness; }
@@ -93,7 +93,7 @@ struct DevShape {
   int disks_per_chunkserver = 1;
   int disk_image_mb = 0;
   /// By node: labels to be set, on earlier chunk servers, too, which are started again then.
-  std::map<std::string, std::map<std::string, std::string>> labels;
+  std::map<std::string, std::map<std::string, std::string>> labels = {};
 };
 
 /// "chunk1:rack=a" into node, label and value; kInvalidArgument otherwise.

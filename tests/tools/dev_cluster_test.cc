@@ -304,5 +304,40 @@ TEST(IsMountedTest, KnowsWhatTheKernelSays) {
   EXPECT_FALSE(IsMounted("/proc/self"));
 }
 
+TEST_F(DevClusterTest, LabelsAndDisksAreInTheConfigurationAndKept) {
+  auto cluster = Open();
+  DevShape shape{.chunkservers = 2, .mounts = {}, .disks_per_chunkserver = 2};
+  shape.labels["chunk2"]["rack"] = "a";
+  ASSERT_TRUE(cluster->Up(shape, [&](const std::string&) { Serve(*cluster); }).ok());
+  const std::string one = cluster->ConfigFor(*cluster->Find("chunk1"));
+  const std::string two = cluster->ConfigFor(*cluster->Find("chunk2"));
+  EXPECT_NE(one.find("chunk1/disk1\", \""), std::string::npos) << one;
+  EXPECT_NE(one.find("chunk1/disk2\"]"), std::string::npos) << one;
+  EXPECT_EQ(one.find("rack"), std::string::npos);
+  EXPECT_NE(two.find("[labels]\n\"rack\" = \"a\""), std::string::npos) << two;
+  EXPECT_TRUE(std::filesystem::is_directory(Folder() + "/chunk2/disk2"));
+
+  // Another program sees the same.
+  auto again = Open();
+  EXPECT_EQ(again->Find("chunk2")->labels.at("rack"), "a");
+  EXPECT_EQ(again->Find("chunk1")->disks, 2);
+  EXPECT_EQ(again->ConfigFor(*again->Find("chunk2")), two);
+
+  shape.labels = {{"chunk9", {{"rack", "a"}}}};
+  EXPECT_EQ(cluster->Up(shape, Quiet).code(), StatusCode::kNotFound);
+}
+
+TEST(DevLabelTest, IsNodeColonLabelEqualsValue) {
+  const auto label = ParseDevLabel("chunk1:rack=r-1.x");
+  ASSERT_TRUE(label.ok());
+  EXPECT_EQ(label->node, "chunk1");
+  EXPECT_EQ(label->key, "rack");
+  EXPECT_EQ(label->value, "r-1.x");
+  for (const char* bad : {"", "chunk1", "chunk1:rack", "chunk1:rack=", ":rack=a", "chunk1:=a",
+                          "chunk1=rack:a", "chunk1:rack=a b"}) {
+    EXPECT_EQ(ParseDevLabel(bad).code(), StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace tercet
