@@ -280,7 +280,7 @@ Result<TruncationRecord> TruncationRecord::Decode(std::string_view bytes) {
 std::string DeleteTaskRecord::Encode() const {
   std::string out = NewRecord(6);
   PutVarint64(&out, generation.value());
-  if (hold) PutFixed8(&out, kDeleteTaskHold);
+  PutFixed8(&out, hold ? kDeleteTaskHold : 0);
   return out;
 }
 

@@ -74,6 +74,17 @@ inline MapView SomeState(uint64_t files = 0) {
   truncation.cuts = {{2, BlockId(20)}};
   tables.PutTruncation(InodeId(2), truncation);
   tables.PutDeleteTask(ServerId(1), BlockId(5), {Generation(2)});
+  RepairRecord repair;
+  repair.reasons = kRepairShort;
+  repair.since_ns = 5;
+  tables.PutRepair(BlockId(7), repair);
+  PolicyWalkRecord walk;
+  walk.change.replicas = 2;
+  tables.PutPolicyWalk(InodeId(2), walk);
+  tables.PutDisk(ServerId(1), std::string(16, 'd'), {DiskCommandState::kDraining, 5});
+  tables.PutPlacementRule(1, {"rack", {{"medium", "ssd"}}});
+  tables.PutLimits({1, 2, 3, 4});
+  tables.PutBalance({BalanceState::kDone, 5, 6, 50, 7, 8});
   SessionRecord session;
   session.client_uuid = std::string(16, 'u');
   session.host_name = "client";

@@ -114,7 +114,8 @@ TEST_F(RestoreTest, TheFilesAreThereButNoSessionsDeletionsOrReservations) {
     }
   }
   EXPECT_EQ(result->rows_left_out, left_out);
-  EXPECT_EQ(result->rows_restored, kept + 1);  // the counter of sessions had no row
+  // The counter of sessions had no row, nor had what the restore remembers.
+  EXPECT_EQ(result->rows_restored, kept + 2);
   EXPECT_EQ(tables.GetCounter(Counter::kInodeCount).value(), 3u);
 }
 
@@ -139,6 +140,117 @@ TEST_F(RestoreTest, IdsAreNeverGivenOutAgain) {
   EXPECT_GT(SavedMember("/data2").epoch, SavedMember().epoch);
   EXPECT_NE(SavedMember("/data2").group_id, SavedMember().group_id);
   EXPECT_NE(OpenJournal("/data2")->identity().server_uuid, OpenJournal()->identity().server_uuid);
+}
+
+TEST_F(RestoreTest, BlocksGivenOutAfterTheBackupAreKnownToBe) {
+  MapView state = SomeState();
+  ASSERT_TRUE(MakeBackup(disk_, state).ok());
+  ASSERT_TRUE(Restore().ok());
+  const uint64_t headroom = kIdHeadroom + 1000 * kIdsPerSecond;
+  {
+    auto database = OpenState();
+    const auto restores = Tables(database->committed()).FindRestores().value();
+    ASSERT_TRUE(restores.has_value());
+    EXPECT_FALSE(restores->Contains(BlockId(49))) << "known to the backup";
+    EXPECT_TRUE(restores->Contains(BlockId(50)));
+    EXPECT_TRUE(restores->Contains(BlockId(50 + headroom - 1)));
+    EXPECT_FALSE(restores->Contains(BlockId(50 + headroom))) << "given out by the restored group";
+  }
+  // A backup of the restored state, restored again: both times are remembered.
+  Transaction transaction(state);
+  MutableTables tables(transaction);
+  tables.PutRestores({{{BlockId(50), BlockId(1000)}}});
+  tables.PutCounter(Counter::kNextBlock, 2000);
+  state.Apply(transaction.Take());
+  ASSERT_TRUE(disk_.Remove(kBackupPath).ok());
+  ASSERT_TRUE(MakeBackup(disk_, state).ok());
+  ASSERT_TRUE(Restore("/data2").ok());
+  auto database = OpenState("/data2");
+  const auto restores = Tables(database->committed()).FindRestores().value();
+  ASSERT_EQ(restores->ranges.size(), 2u);
+  EXPECT_TRUE(restores->Contains(BlockId(50)));
+  EXPECT_FALSE(restores->Contains(BlockId(1500)));
+  EXPECT_TRUE(restores->Contains(BlockId(2000)));
+}
+
+TEST_F(RestoreTest, ManyRestoresAreRememberedInABoundedRow) {
+  MapView state = SomeState();
+  Transaction transaction(state);
+  RestoresRecord many;
+  for (uint64_t i = 0; i < kMaxRestores; ++i) {
+    many.ranges.push_back({BlockId(100 + 10 * i), BlockId(105 + 10 * i)});
+  }
+  MutableTables tables(transaction);
+  tables.PutRestores(many);
+  tables.PutCounter(Counter::kNextBlock, 5000);
+  state.Apply(transaction.Take());
+  ASSERT_TRUE(MakeBackup(disk_, state).ok());
+  ASSERT_TRUE(Restore().ok());
+  auto database = OpenState();
+  const auto restores = Tables(database->committed()).FindRestores().value();
+  EXPECT_EQ(restores->ranges.size(), kMaxRestores);
+  EXPECT_TRUE(restores->Contains(BlockId(100)));
+  EXPECT_TRUE(restores->Contains(BlockId(107))) << "between two that became one";
+  EXPECT_TRUE(restores->Contains(BlockId(5000)));
+}
+
+TEST_F(RestoreTest, NothingPointsAtReplicasThatMayBeNewer) {
+  MapView state = SomeState();
+  Transaction transaction(state);
+  MutableTables tables(transaction);
+  FileBlockRecord block = **tables.FindFileBlock(InodeId(2), 0);
+  block.chain = {ServerId(1), ServerId(2)};
+  block.stale = {ServerId(3)};
+  tables.PutFileBlock(InodeId(2), 0, block);
+  RepairRecord repair;
+  repair.reasons = kRepairSealing;
+  repair.sealing = Generation(2);
+  repair.targets = {ServerId(4)};
+  tables.PutRepair(BlockId(7), repair);
+  tables.PutRepair(BlockId(8), repair);  // of the reserved block
+  state.Apply(transaction.Take());
+  ASSERT_TRUE(MakeBackup(disk_, state).ok());
+  ASSERT_TRUE(Restore().ok());
+  auto database = OpenState();
+  const Tables restored(database->committed());
+  EXPECT_TRUE((*restored.FindFileBlock(InodeId(2), 0))->stale.empty());
+  const auto kept = *restored.FindRepair(BlockId(7));
+  ASSERT_TRUE(kept.has_value());
+  EXPECT_EQ(kept->sealing, Generation(2));
+  EXPECT_TRUE(kept->targets.empty());
+  EXPECT_FALSE(restored.FindRepair(BlockId(8))->has_value());
+}
+
+TEST_F(RestoreTest, TheTrashIsKeptForAsLongAsWasLeft) {
+  MapView state = SomeState();
+  Transaction transaction(state);
+  MutableTables tables(transaction);
+  const int64_t backup_at = SomeBackupHeader().created_at_ns;
+  const int64_t expiries[] = {backup_at - 5, backup_at + 10 * kSecond, backup_at + 5000 * kSecond};
+  for (uint64_t i = 0; i < 3; ++i) {
+    InodeRecord file;
+    file.nlink = 0;
+    file.trash_expires_ns = expiries[i];
+    tables.PutInode(InodeId(50 + i), file);
+    tables.PutTrash(expiries[i], InodeId(50 + i), {kRootInode, "gone", backup_at});
+  }
+  state.Apply(transaction.Take());
+  ASSERT_TRUE(MakeBackup(disk_, state).ok());
+  ASSERT_TRUE(Restore().ok());
+  auto database = OpenState();
+  const Tables restored(database->committed());
+  size_t rows = 0;
+  EXPECT_TRUE(restored
+                  .ScanTrash(0, InodeId(),
+                             [&](int64_t expires_ns, InodeId inode, const TrashRecord&) {
+                               EXPECT_EQ(inode, InodeId(50 + rows));
+                               EXPECT_EQ(expires_ns, expiries[rows] + 1000 * kSecond);
+                               EXPECT_EQ(restored.GetInode(inode)->trash_expires_ns, expires_ns);
+                               ++rows;
+                               return true;
+                             })
+                  .ok());
+  EXPECT_EQ(rows, 3u);
 }
 
 TEST_F(RestoreTest, EpochsAreAboveTheBackupsOnAMachineWithAWrongClock) {

@@ -14,6 +14,8 @@ TEST(StateDumpTest, EveryTableIsReadable) {
   EXPECT_EQ(dump, R"(cluster format_version: 1
 cluster id: 434c55535445522d434c55535445522d
 cluster time_floor: 2026-01-01T00:00:01.000000000Z(1767225601000000000)
+cluster balance: state=done started=1970-01-01T00:00:00.000000005Z(5) changed=1970-01-01T00:00:00.000000006Z(6) threshold_permille=50 moved_bytes=7 moved_blocks=8
+cluster limits: repair_bytes_per_second=1 move_bytes_per_second=2 scrub_period_s=3 repair_delay_ms=4
 counter next_inode: 1000
 counter next_block: 50
 counter next_server: 4
@@ -32,6 +34,8 @@ replica 3/7: generation=1
 orphan 3: since=1970-01-01T00:00:00.000000077Z(77)
 truncation 2: next_index=0 cuts=2:20
 delete_task 1/5: generation=2
+repair 7: short since=1970-01-01T00:00:00.000000005Z(5)
+policy_walk 2: replicas=2 after="" next_index=0 since=1970-01-01T00:00:00.000000000Z(0)
 session 9: uuid=75757575757575757575757575757575 host="client" mount="" version="" opened=1970-01-01T00:00:00.000000000Z(0)
 session_by_uuid 75757575757575757575757575757575: 9
 slot_reply 9/0: sequence=3 reply_bytes=5 reply_crc32c=40c4c984
@@ -41,6 +45,8 @@ server 3: uuid=64646464646464646464646464646464 host="host" port=7000 incarnatio
 server_by_uuid 62626262626262626262626262626262: 1
 server_by_uuid 63636363636363636363636363636363: 2
 server_by_uuid 64646464646464646464646464646464: 3
+disk 1 64646464646464646464646464646464: state=draining since=1970-01-01T00:00:00.000000005Z(5)
+placement_rule 1: domain="rack" require="medium":"ssd"
 )");
 }
 
@@ -86,6 +92,31 @@ TEST(StateDumpTest, NoTwoNamesLookTheSame) {
 TEST(StateDumpTest, TimesBefore1970AreExactToo) {
   EXPECT_EQ(DumpStateRow(OrphanKey(InodeId(3)), OrphanRecord{-1}.Encode()),
             "orphan 3: since=1969-12-31T23:59:59.999999999Z(-1)");
+}
+
+TEST(StateDumpTest, WhatChangesOfChainsLeaveIsReadable) {
+  RepairRecord repair;
+  repair.reasons = kRepairBad | kRepairSealing;
+  repair.sealing = Generation(4);
+  repair.bad = {{ServerId(2), BadReplica::kMissing}, {ServerId(3), BadReplica::kSuspect}};
+  repair.targets = {ServerId(5)};
+  EXPECT_EQ(DumpStateRow(RepairKey(BlockId(7)), repair.Encode()),
+            "repair 7: bad sealing generation=4 since=1970-01-01T00:00:00.000000000Z(0) "
+            "replicas=2:missing,3:suspect targets=5");
+  EXPECT_EQ(DumpStateRow(DeleteTaskKey(ServerId(1), BlockId(7)),
+                         DeleteTaskRecord{Generation(3), true}.Encode()),
+            "delete_task 1/7: generation=3 hold");
+  EXPECT_EQ(DumpStateRow(TrashKey(5, InodeId(9)), TrashRecord{InodeId(1), "a b", 0}.Encode()),
+            "trash 5/9: directory=1 name=\"a b\" deleted=1970-01-01T00:00:00.000000000Z(0)");
+  EXPECT_EQ(DumpStateRow(ClusterKey(ClusterField::kRestores),
+                         RestoresRecord{{{BlockId(5), BlockId(9)}}}.Encode()),
+            "cluster restores: lost_blocks=5-9");
+}
+
+TEST(StateDumpTest, RowsOfOlderVersionsAreNothingSpecial) {
+  const std::string task = DeleteTaskRecord{Generation(3)}.Encode();
+  EXPECT_EQ(DumpStateRow(DeleteTaskKey(ServerId(1), BlockId(7)), task.substr(0, task.size() - 1)),
+            "delete_task 1/7: generation=3");
 }
 
 TEST(StateDumpTest, WhatANewerVersionAppendedIsShown) {

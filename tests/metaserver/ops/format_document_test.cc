@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "metaserver/ops/replica_operations.h"
 #include "tests/metaserver/ops/ops_fixture.h"
 
 namespace tercet {
@@ -38,7 +39,8 @@ class FormatDocumentTest : public testing::Test {
     ASSERT_TRUE(outcome.ok()) << outcome.status().ToString();
     const WriteSet changes = transaction.Take();
     for (const WriteSetEntry& entry : changes.entries) {
-      const std::string row = Hex(entry.key) + " -> " + Hex(*entry.value);
+      const std::string row = entry.value ? Hex(entry.key) + " -> " + Hex(*entry.value)
+                                          : Hex(entry.key) + " is removed";
       EXPECT_NE(document_.find(row), std::string::npos) << row;
     }
     view_.Apply(changes);
@@ -48,6 +50,10 @@ class FormatDocumentTest : public testing::Test {
   MapView view_;
   ListChooser chooser_;
 };
+
+Result<BegunReconfiguration> EvaluateBegin(OperationContext& context, const BlockId& block) {
+  return EvaluateBeginReconfiguration(context, block, Generation(1));
+}
 
 TEST_F(FormatDocumentTest, ShowsTheRowsOfItsExample) {
   constexpr int64_t kStart = 1'700'000'000'000'000'000;
@@ -75,6 +81,15 @@ TEST_F(FormatDocumentTest, ShowsTheRowsOfItsExample) {
   commit.written_blocks = {1};
   commit.end_offset = 100;
   ASSERT_NO_FATAL_FAILURE(DoAndExpectRows(EvaluateCommitWrite, commit, kStart + 3'000'000'000));
+
+  ASSERT_NO_FATAL_FAILURE(DoAndExpectRows(EvaluateBegin, BlockId(1), kStart + 4'000'000'000));
+  CommitReconfigurationArguments chain;
+  chain.block = BlockId(1);
+  chain.from = Generation(1);
+  chain.sealing = Generation(2);
+  chain.chain = {ServerId(1), ServerId(2)};
+  ASSERT_NO_FATAL_FAILURE(
+      DoAndExpectRows(EvaluateCommitReconfiguration, chain, kStart + 5'000'000'000));
 }
 
 }  // namespace

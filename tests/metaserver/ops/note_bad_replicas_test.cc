@@ -1,0 +1,69 @@
+#include "tests/metaserver/ops/replica_fixture.h"
+
+namespace tercet {
+namespace {
+
+using NoteBadReplicasTest = ReplicaTest;
+
+TEST_F(NoteBadReplicasTest, AreInTheRepairRow) {
+  MakeFile("a");
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 1);
+  ASSERT_EQ(Reasons(blocks[0]), kRepairBad);
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kDamaged}}));
+  EXPECT_EQ(Repair(blocks[0])->since_ns, now_ns);
+}
+
+TEST_F(NoteBadReplicasTest, WhatTheJournalDoesNotPlaceThereIsSkipped) {
+  MakeFile("a");
+  EXPECT_EQ(Note(blocks[0], 1, 4, BadReplica::kDamaged), 0) << "not a member";
+  EXPECT_EQ(Note(blocks[0], 2, 1, BadReplica::kDamaged), 0) << "another generation";
+  EXPECT_EQ(Note(blocks[0] + 1, 1, 1, BadReplica::kDamaged), 0) << "no block";
+  EXPECT_EQ(Note({{Block(blocks[0]), Generation(1), ServerId(1), 0},
+                  {Block(blocks[0]), Generation(1), ServerId(1), 4}}),
+            0)
+      << "no reason";
+  EXPECT_TRUE(last_changes.entries.empty());
+}
+
+TEST_F(NoteBadReplicasTest, TheSameNewsMakeNoRecordAgain) {
+  MakeFile("a");
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kSuspect), 1);
+  const int64_t since = Repair(blocks[0])->since_ns;
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kSuspect), 0);
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 0);
+  EXPECT_TRUE(last_changes.entries.empty());
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kMissing), 1);
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 0);
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kMissing}}));
+  EXPECT_EQ(Repair(blocks[0])->since_ns, since);
+}
+
+TEST_F(NoteBadReplicasTest, SeveralOfOneBlockInOneRecord) {
+  MakeFile("a", 2);
+  EXPECT_EQ(Note({{Block(blocks[0]), Generation(1), ServerId(1), 1},
+                  {Block(blocks[0]), Generation(1), ServerId(2), 2},
+                  {Block(blocks[1]), Generation(1), ServerId(2), 3}}),
+            3);
+  EXPECT_EQ(Repair(blocks[0])->bad.size(), 2u);
+  EXPECT_EQ(Repair(blocks[1])->bad.size(), 1u);
+}
+
+TEST_F(NoteBadReplicasTest, DuringAnAttemptTheyAreNotedBesideIt) {
+  MakeFile("a");
+  ASSERT_OK(Begin(blocks[0], 1));
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 1);
+  EXPECT_EQ(Reasons(blocks[0]), kRepairBad | kRepairSealing);
+  ASSERT_OK(CommitChain(blocks[0], 1, 2, {1, 2, 3}));
+  EXPECT_EQ(Reasons(blocks[0]), kRepairBad) << "nobody verified it";
+}
+
+TEST_F(NoteBadReplicasTest, OfABlockThatIsBeingCutOffAreSkipped) {
+  MakeFile("a", kMaxBlocksCutAtOnce + 1);
+  ASSERT_OK(Truncate(file, 0));
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 0);
+}
+
+}  // namespace
+}  // namespace tercet
