@@ -1,7 +1,10 @@
 #include "fuse_client/core/file_reader.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -16,6 +19,7 @@ constexpr int kMaxDamagedTries = 3;
 constexpr int kMaxBlockMapTries = 16;
 /// Locations that are known for long are still good while the active does not answer.
 constexpr std::chrono::milliseconds kLocationPatience{200};
+constexpr std::chrono::milliseconds kLocationLimit{2'000};
 
 }  // namespace
 
@@ -122,6 +126,32 @@ bool FileReader::IsOutdated(const FileBlock& block) const {
   return std::chrono::steady_clock::now() - block.learned_at > context_->options.location_max_age;
 }
 
+/// Asks in another thread: who has waited long enough goes on, and the call, which would look like
+/// a failure of the active if it were cut short, takes its time.
+Result<wire::GetBlocksResponse> FileReader::AskForAMoment(const wire::GetBlocksRequest& request) {
+  struct Answer {
+    std::mutex mutex;
+    std::condition_variable arrived;
+    std::optional<Result<wire::GetBlocksResponse>> response;  // guarded by mutex
+  };
+  auto answer = std::make_shared<Answer>();
+  auto task = [context = context_, request, answer] {
+    auto response = context->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks,
+                                            request, kLocationLimit);
+    std::lock_guard lock(answer->mutex);
+    answer->response.emplace(std::move(response));
+    answer->arrived.notify_all();
+  };
+  if (!context_->allocate_pool.TrySubmit(std::move(task))) {
+    return Status(StatusCode::kUnavailable, "too many questions wait");
+  }
+  std::unique_lock lock(answer->mutex);
+  const bool in_time = answer->arrived.wait_for(lock, kLocationPatience,
+                                                [&] { return answer->response.has_value(); });
+  if (!in_time) return Status(StatusCode::kDeadlineExceeded, "no answer in time");
+  return std::move(*answer->response);
+}
+
 Result<FileBlock> FileReader::BlockAt(InodeState& inode, uint64_t index) {
   wire::GetBlocksRequest request;
   request.inode = static_cast<int64_t>(inode.id.value());
@@ -141,10 +171,9 @@ Result<FileBlock> FileReader::BlockAt(InodeState& inode, uint64_t index) {
       }
       changes = inode.blocks.changes();
     }
-    std::optional<std::chrono::milliseconds> limit;
-    if (old) limit = kLocationPatience;
-    auto response = context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks,
-                                             request, limit);
+    auto response = old ? AskForAMoment(request)
+                        : context_->metadata->Read(
+                              "get blocks", &wire::MetadataServiceClient::GetBlocks, request);
     // An open file whose inode is gone was without a name, and its session was lost.
     if (response.code() == StatusCode::kNotFound) {
       return Status(StatusCode::kStaleHandle, response.status().message());

@@ -32,6 +32,7 @@ class FileReader {
   Status TryPart(InodeState& inode, const Part& part, bool* asked);
   Result<FileBlock> BlockAt(InodeState& inode, uint64_t index);
   bool IsOutdated(const FileBlock& block) const;
+  Result<wire::GetBlocksResponse> AskForAMoment(const wire::GetBlocksRequest& request);
 
   ClientContext* const context_;
 };
