@@ -139,7 +139,7 @@ class HangingDiskTest : public WorkingTest {
  protected:
   DataPlaneOptions Options() override {
     DataPlaneOptions options = WorkingTest::Options();
-    options.disk_deadline = milliseconds(300);
+    options.disk_deadline = milliseconds(150);
     return options;
   }
 };
