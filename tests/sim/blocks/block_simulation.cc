@@ -106,16 +106,25 @@ void BlockSimulation::PartitionSome() {
                      [this] { world_.network.MendAll(); });
 }
 
+bool BlockSimulation::AllWhole() {
+  for (auto& [number, server] : world_.servers) {
+    if (!server->serving() || server->paused()) return false;
+  }
+  for (const BlockPlace& place : world_.active->Places()) {
+    if (place.reserved) return false;
+    for (ServerId server : place.chain) {
+      const auto content = world_.Server(server).Content(place.block, place.generation,
+                                                         world_.scenario.cells_per_block);
+      if (!content.ok()) return false;
+    }
+  }
+  return world_.active->Unfinished().empty();
+}
+
 /// Only while everything else is whole: more than the replicas can bear is no test of them.
 void BlockSimulation::LoseSomeDisk() {
   ChunkNode* node = AnyServer();
-  if (node == nullptr || !world_.active->Unfinished().empty()) return;
-  for (auto& [number, server] : world_.servers) {
-    if (!server->serving() || server->paused()) return;
-  }
-  for (const BlockPlace& place : world_.active->Places()) {
-    if (place.reserved) return;
-  }
+  if (node == nullptr || !AllWhole()) return;
   node->LoseDisk();
   world_.queue.After(world_.Between(30, 2000) * kMillisecond, [node] { node->Start(); });
 }
@@ -123,17 +132,8 @@ void BlockSimulation::LoseSomeDisk() {
 void BlockSimulation::FlipSomeByte() {
   ChunkNode* node = AnyServer();
   const std::vector<BlockPlace> places = world_.active->Places();
-  if (node == nullptr || places.empty() || !world_.active->Unfinished().empty()) return;
-  for (const BlockPlace& place : places) {
-    // One flip at a time in each block: the others are its cure.
-    for (ServerId server : place.chain) {
-      ChunkNode& member = world_.Server(server);
-      if (!member.serving() ||
-          !member.Content(place.block, place.generation, world_.scenario.cells_per_block).ok()) {
-        return;
-      }
-    }
-  }
+  // One flip at a time in each block: the others are its cure.
+  if (node == nullptr || places.empty() || !AllWhole()) return;
   const BlockPlace& place = places[world_.random.Below(places.size())];
   const auto stat = node->store()->Stat(place.block);
   if (!stat.ok() || stat->length == 0) return;

@@ -45,6 +45,8 @@ class BlockSimulation {
   void Scrub();
   void CheckReplica(const BlockPlace& place, ChunkNode& node);
   void MakePeace();
+  /// Every replica can be read, and nothing is left to do.
+  bool AllWhole();
   bool AtRest();
   void CheckEnd();
   /// A server that is up, or null.

@@ -97,20 +97,21 @@ void BlockWriterSim::SendFrame(const Pending& pending) {
     head.Receive(connection, incarnation,
                  [&head, connection, frame, reply] { head.OnFrame(connection, frame, reply); });
   });
-  Watch(chain_number_);
+  Watch(pending.write);
 }
 
-/// A chain on which something waits for too long has failed.
-void BlockWriterSim::Watch(uint64_t chain) {
-  world_.queue.After(kDeadline, [this, life = life_, chain,
-                                 oldest = pending_.empty() ? WriteId(0) : pending_.front().write] {
+/// A chain on which something waits for too long has failed. `write` 0: the sync.
+void BlockWriterSim::Watch(WriteId write) {
+  auto look = [this, life = life_, chain = chain_number_, write, sent = world_.queue.now()] {
     if (life != life_ || chain != chain_number_ || recovering_) return;
-    const bool waits = syncing_ ? world_.queue.now() - sync_sent_ >= kDeadline
-                                : !pending_.empty() && pending_.front().write == oldest;
-    if (waits) {
-      FailChain(Status(StatusCode::kDeadlineExceeded, "no answer"), place_->chain.front());
-    }
-  });
+    const bool waits =
+        write == 0 ? syncing_ && sync_sent_ == sent
+                   : std::any_of(pending_.begin(), pending_.end(),
+                                 [&](const Pending& pending) { return pending.write == write; });
+    if (!waits) return;
+    FailChain(Status(StatusCode::kDeadlineExceeded, "no answer"), place_->chain.front());
+  };
+  world_.queue.After(kDeadline, look);
 }
 
 void BlockWriterSim::SendSync() {
@@ -134,7 +135,7 @@ void BlockWriterSim::SendSync() {
     head.Receive(connection, incarnation,
                  [&head, connection, frame, reply] { head.OnFrame(connection, frame, reply); });
   });
-  Watch(chain_number_);
+  Watch(0);
 }
 
 void BlockWriterSim::OnAnswer(uint64_t chain, WriteId write, SimTime sent, const Status& status,

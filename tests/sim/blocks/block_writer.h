@@ -42,7 +42,7 @@ class BlockWriterSim {
   void SendAll();
   void SendFrame(const Pending& pending);
   void SendSync();
-  void Watch(uint64_t round);
+  void Watch(WriteId write);
   void OnAnswer(uint64_t chain, WriteId write, SimTime sent, const Status& status, ServerId failed);
   void FailChain(const Status& status, ServerId failed);
   void Recover(std::vector<ServerId> failed);

@@ -189,6 +189,14 @@ void ChunkNode::Heartbeat() {
   for (const BadReplicaFound& bad : found) {
     notes.push_back({bad.block, bad.generation, id_, static_cast<uint8_t>(bad.fault)});
   }
+  // What comparing digests finds.
+  for (const BlockPlace& place : world_.active->Places()) {
+    const bool member = std::find(place.chain.begin(), place.chain.end(), id_) != place.chain.end();
+    if (member && !place.reserved && store_->Stat(place.block).code() == StatusCode::kNotFound) {
+      notes.push_back(
+          {place.block, place.generation, id_, static_cast<uint8_t>(BadReplica::kMissing)});
+    }
+  }
   world_.active->NoteBad(id_, notes);
   store_->AcknowledgeBadReplicas(found);
   world_.active->ConfirmDeleted(id_, done_);
