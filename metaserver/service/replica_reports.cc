@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "common/base/replica_digest.h"
 #include "metaserver/namespace/tables.h"
@@ -21,10 +22,11 @@ bool Names(const std::vector<ServerId>& servers, ServerId server) {
   return std::find(servers.begin(), servers.end(), server) != servers.end();
 }
 
-/// What a replica is that the journal does not place on the server.
+/// What a replica is that the journal does not place on the server. Blocks that were given out
+/// after the backup from which the state was restored hold what nobody else may have: they stay.
 Result<Extra> Classify(const Tables& tables, ServerId server, BlockId block, Generation generation,
-                       BlockId next_block) {
-  if (block >= next_block) return Extra::kExpected;
+                       BlockId next_block, const std::optional<RestoresRecord>& restores) {
+  if (block >= next_block || (restores && restores->Contains(block))) return Extra::kExpected;
   ASSIGN_OR_RETURN(const auto task, tables.FindDeleteTask(server, block));
   if (task) return Extra::kExpected;
   ASSIGN_OR_RETURN(const auto owner, tables.FindBlockOwner(block));
@@ -62,9 +64,10 @@ Result<Difference> Compare(const View& view, ServerId server, int64_t range,
                                         return true;
                                       }));
   ASSIGN_OR_RETURN(const uint64_t next_block, tables.GetCounter(Counter::kNextBlock));
+  ASSIGN_OR_RETURN(const auto restores, tables.FindRestores());
   for (const auto& [block, generation] : held) {
     ASSIGN_OR_RETURN(const Extra extra,
-                     Classify(tables, server, block, generation, BlockId(next_block)));
+                     Classify(tables, server, block, generation, BlockId(next_block), restores));
     if (extra == Extra::kUnknown) difference.unknown.push_back(block);
     if (extra == Extra::kStray) difference.strays.emplace_back(block, generation);
   }

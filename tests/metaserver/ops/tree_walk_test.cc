@@ -2,8 +2,10 @@
 // system.
 #include <map>
 #include <random>
+#include <set>
 
-#include "tests/metaserver/ops/ops_fixture.h"
+#include "metaserver/ops/paths.h"
+#include "tests/metaserver/ops/replica_fixture.h"
 
 namespace tercet {
 namespace {
@@ -18,6 +20,8 @@ class Model {
     std::map<std::string, int64_t> entries;
     bool removed = false;  // directories
     int names = 0;         // others
+    int retention = 0;     // inherited
+    bool trashed = false;
     std::map<std::string, std::string> xattrs;
   };
 
@@ -48,6 +52,7 @@ class Model {
     nodes[parent].entries[name] = id;
     nodes[id].type = type;
     nodes[id].names = 1;
+    nodes[id].retention = nodes[parent].retention;
   }
 
   StatusCode Link(int64_t id, int64_t parent, const std::string& name) {
@@ -125,12 +130,29 @@ class Model {
       node.removed = true;
     } else {
       --node.names;
+      node.trashed = node.names == 0 && node.type == Type::REGULAR && node.retention > 0;
+    }
+  }
+
+  // Everything that a path leads to below `id`, itself included.
+  void SetRetention(int64_t id, int retention) {
+    Node& node = nodes[id];
+    if (node.type == Type::DIRECTORY || node.type == Type::REGULAR) node.retention = retention;
+    for (const auto& [name, child] : node.entries) SetRetention(child, retention);
+  }
+
+  // A path of every inode that has one.
+  void CollectPaths(int64_t id, const std::string& path,
+                    std::map<int64_t, std::set<std::string>>* paths) const {
+    (*paths)[id].insert(path.empty() ? "/" : path);
+    for (const auto& [name, child] : nodes.at(id).entries) {
+      CollectPaths(child, path + '/' + name, paths);
     }
   }
 
   bool IsOrphan(int64_t id) const {
     const Node& node = nodes.at(id);
-    return node.type == Type::DIRECTORY ? node.removed : node.names == 0;
+    return node.type == Type::DIRECTORY ? node.removed : node.names == 0 && !node.trashed;
   }
 
   int32_t Links(int64_t id) const {
@@ -145,7 +167,7 @@ class Model {
   std::map<int64_t, Node> nodes;
 };
 
-class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
+class TreeWalkTest : public ReplicaTest, public testing::WithParamInterface<int> {
  protected:
   static constexpr int kSteps = 6000;
   // Few inodes and names, so that operations meet.
@@ -213,6 +235,7 @@ class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
     const std::string name = AnyName();
     const StatusCode expected = model_.Link(inode, parent, name);
     ASSERT_EQ(Link(inode, parent, name).code(), expected);
+    linked_.insert(inode);
   }
 
   void StepRemove() {
@@ -272,8 +295,56 @@ class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
     if (model_.nodes.contains(inode) && model_.IsOrphan(inode)) model_.nodes.erase(inode);
   }
 
+  void StepTrash() {
+    const int64_t inode = AnyInode();
+    auto node = model_.nodes.find(inode);
+    const bool trashed = node != model_.nodes.end() && node->second.trashed;
+    if (Chance(30)) {
+      auto purged = PurgeTrash({inode});
+      ASSERT_TRUE(purged.ok());
+      ASSERT_EQ(*purged, trashed ? 1 : 0);
+      if (trashed) node->second.trashed = false;
+      return;
+    }
+    if (Chance(10)) {
+      now_ns += 1'000'000'000;  // all that is in it is due
+      ASSERT_TRUE(ExpireTrash().ok());
+      for (auto& [id, other] : model_.nodes) other.trashed = false;
+      return;
+    }
+    std::map<int64_t, std::set<std::string>> paths;
+    model_.CollectPaths(kRoot, "", &paths);
+    const int64_t parent = AnyDirectory();
+    const std::string name = AnyName();
+    if (!paths.contains(parent)) return;
+    const std::string directory = *paths[parent].begin();
+    auto restored = RestoreTrash(inode, directory + (directory == "/" ? "" : "/") + name);
+    if (!trashed) {
+      ASSERT_EQ(restored.code(), StatusCode::kNotFound);
+    } else if (model_.Child(parent, name) != 0) {
+      ASSERT_EQ(restored.code(), StatusCode::kExists);
+    } else {
+      ASSERT_TRUE(restored.ok()) << restored.status().ToString();
+      node->second.trashed = false;
+      node->second.names = 1;
+      model_.nodes[parent].entries[name] = inode;
+    }
+  }
+
+  // A change of policy, carried to the end. (What is renamed meanwhile: policy_walk_test.cc.)
+  void StepPolicy() {
+    std::map<int64_t, std::set<std::string>> paths;
+    model_.CollectPaths(kRoot, "", &paths);
+    const int64_t inode = AnyDirectory();
+    if (!paths.contains(inode)) return;
+    const int retention = static_cast<int>(random_() % 2);
+    ASSERT_TRUE(SetRetention(*paths[inode].begin(), retention).ok());
+    WalkPoliciesToTheEnd(1 + static_cast<int>(random_() % 10));
+    model_.SetRetention(inode, retention);
+  }
+
   void Step() {
-    const uint64_t choice = random_() % 100;
+    const uint64_t choice = random_() % 103;
     const bool full = model_.nodes.size() >= kMaxNodes;
     if (choice < 20 && !full) {
       StepMake();
@@ -287,6 +358,10 @@ class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
       StepRename();
     } else if (choice < 90) {
       StepXattr();
+    } else if (choice < 96) {
+      StepTrash();
+    } else if (choice < 97) {
+      StepPolicy();
     } else {
       StepReclaim();
     }
@@ -321,6 +396,19 @@ class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
       }
       ASSERT_EQ(entries, node.entries) << "directory " << id;
     }
+    std::map<int64_t, std::set<std::string>> paths;
+    model_.CollectPaths(kRoot, "", &paths);
+    for (const auto& [id, node] : model_.nodes) {
+      ASSERT_EQ(InodeRow(id).in_trash(), node.trashed) << "inode " << id;
+      if (node.type == Type::REGULAR || node.type == Type::DIRECTORY) {
+        ASSERT_EQ(InodeRow(id).trash_retention_s, static_cast<uint32_t>(node.retention));
+      }
+      const std::string path = *PathOf(view, Inode(id));
+      // Of several names the one that is remembered may have gone.
+      const bool known = path.starts_with('/');
+      ASSERT_TRUE(known ? paths[id].contains(path) : !paths.contains(id) || linked_.contains(id))
+          << "inode " << id << " is said to be " << path;
+    }
     ASSERT_EQ(CounterValue(Counter::kInodeCount), model_.nodes.size());
     ASSERT_THAT(FindViolations(view), testing::IsEmpty());
   }
@@ -328,6 +416,7 @@ class TreeWalkTest : public OpsTest, public testing::WithParamInterface<int> {
   std::mt19937_64 random_{static_cast<uint64_t>(GetParam())};
   Model model_;
   uint64_t last_inode_ = 1;
+  std::set<int64_t> linked_;  // had more than one name at some time
 };
 
 TEST_P(TreeWalkTest, EveryAnswerIsThatOfTheModel) {
