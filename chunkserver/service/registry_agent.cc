@@ -41,6 +41,11 @@ bool IsFatal(const Status& status) {
   }
 }
 
+milliseconds HeartbeatInterval(const wire::RegisterServerResponse& registration) {
+  return std::clamp(milliseconds(registration.heartbeat_interval_ms), kShortestHeartbeat,
+                    kLongestHeartbeat);
+}
+
 Epoch EpochOf(const wire::ReplyInfo& info) { return Epoch(static_cast<uint64_t>(info.epoch)); }
 
 }  // namespace
@@ -218,14 +223,13 @@ Status RegistryAgent::AcceptRegistration(size_t metaserver, RegistryPeer& peer,
     return Status(StatusCode::kUnavailable, "the metaserver gave no server id");
   }
   ASSIGN_OR_RETURN(const uint64_t registration, orders_.BeginRegistration(response));
-  RETURN_IF_ERROR(FetchTasks(metaserver, peer, response.server_id));
+  RETURN_IF_ERROR(FetchTasks(metaserver, peer, response));
   {
     std::lock_guard lock(mutex_);
     server_id_ = response.server_id;
     identity_refused_since_.reset();
     hurrying_since_.reset();
-    heartbeat_interval_ = std::clamp(milliseconds(response.heartbeat_interval_ms),
-                                     kShortestHeartbeat, kLongestHeartbeat);
+    heartbeat_interval_ = HeartbeatInterval(response);
   }
   RETURN_IF_ERROR(orders_.Serve(registration, ServerId(static_cast<uint32_t>(response.server_id)),
                                 options_.incarnation));
@@ -233,9 +237,12 @@ Status RegistryAgent::AcceptRegistration(size_t metaserver, RegistryPeer& peer,
   return Status::Ok();
 }
 
-Status RegistryAgent::FetchTasks(size_t metaserver, RegistryPeer& peer, int32_t server_id) {
+Status RegistryAgent::FetchTasks(size_t metaserver, RegistryPeer& peer,
+                                 const wire::RegisterServerResponse& registration) {
+  const milliseconds interval = HeartbeatInterval(registration);
+  auto heard = Clock::now();
   wire::FetchDeleteTasksRequest request;
-  request.server_id = server_id;
+  request.server_id = registration.server_id;
   request.incarnation = options_.incarnation;
   request.max_tasks = kTasksPerFetch;
   for (;;) {
@@ -256,7 +263,23 @@ Status RegistryAgent::FetchTasks(size_t metaserver, RegistryPeer& peer, int32_t 
       return Status(StatusCode::kUnavailable, "the metaserver gives no next page of deletions");
     }
     request.after_block_id = response.tasks.back().block_id;
+    if (Clock::now() - heard < interval) continue;
+    RETURN_IF_ERROR(StayAlive(metaserver, peer, registration.server_id));
+    heard = Clock::now();
   }
+}
+
+Status RegistryAgent::StayAlive(size_t metaserver, RegistryPeer& peer, int32_t server_id) {
+  wire::HeartbeatRequest request;
+  request.server_id = server_id;
+  request.incarnation = options_.incarnation;
+  request.disks = report_.Disks();
+  wire::HeartbeatResponse response;
+  const Status exchanged = peer.Exchange(&RegistryPeer::Client::send_Heartbeat,
+                                         &RegistryPeer::Client::recv_Heartbeat, request, &response);
+  RETURN_IF_ERROR(Judge(metaserver, exchanged, response.info));
+  if (!response.register_again) return Status::Ok();
+  return Status(StatusCode::kUnavailable, "the metaserver asks for a new registration");
 }
 
 RegistryAgent::Confirmations RegistryAgent::Confirm(wire::HeartbeatRequest* request) const {

@@ -86,7 +86,10 @@ class RegistryAgent {
   Status Judge(size_t metaserver, const Status& exchanged, const wire::ReplyInfo& info);
   void NoteNotActive(size_t metaserver, const wire::ReplyInfo& info);
   /// Steps 2 and 3 of active_orders.h.
-  Status FetchTasks(size_t metaserver, RegistryPeer& peer, int32_t server_id);
+  Status FetchTasks(size_t metaserver, RegistryPeer& peer,
+                    const wire::RegisterServerResponse& registration);
+  /// A heartbeat during a long fetch, so that the server is not taken for dead.
+  Status StayAlive(size_t metaserver, RegistryPeer& peer, int32_t server_id);
   Status AcceptRegistration(size_t metaserver, RegistryPeer& peer,
                             const wire::RegisterServerResponse& response);
   /// What only the active is told: up to the limits of one heartbeat.

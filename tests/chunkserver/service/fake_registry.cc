@@ -41,7 +41,7 @@ class FakeRegistry::Handler final : public wire::RegistryServiceNull {
                                            request.bad_replicas.end());
       throw apache::thrift::TException("the connection breaks");
     }
-    ++state.heartbeats;
+    if (++state.heartbeats == 1) state.fetches_at_first_heartbeat = state.fetches;
     state.last_heartbeat = request;
     state.bad_replicas.insert(state.bad_replicas.end(), request.bad_replicas.begin(),
                               request.bad_replicas.end());

@@ -46,10 +46,11 @@ struct FakeRegistryState {
   // Seen.
   int registrations = 0;
   int refusals = 0;
-  int heartbeats = 0;                          // answered as active
-  int standby_heartbeats = 0;                  // answered otherwise
-  int requests = 0;                            // of all kinds, also those it has not answered
-  int fetches = 0;                             // of tasks, also those that are held
+  int heartbeats = 0;          // answered as active
+  int standby_heartbeats = 0;  // answered otherwise
+  int requests = 0;            // of all kinds, also those it has not answered
+  int fetches = 0;             // of tasks, also those that are held
+  int fetches_at_first_heartbeat = 0;
   std::vector<wire::BadReplica> bad_replicas;  // of all heartbeats that were answered, as active
   std::vector<wire::BadReplica> unanswered_bad_replicas;  // of those that failed
   wire::HeartbeatRequest last_standby_heartbeat;

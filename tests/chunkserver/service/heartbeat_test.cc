@@ -149,6 +149,11 @@ TEST_F(HeartbeatTest, TheActivesScrubPeriodIsInForceAtOnceAndFindingsAreTold) {
   }));
   EXPECT_GT(registry_.With([](auto& state) { return state.last_heartbeat.load.scrubbed_bytes; }),
             0);
+  EXPECT_TRUE(registry_.WaitUntil([&](auto&) {
+    const std::string text = MetricsText();
+    return text.find("tercet_scrub_age_seconds{disk=\"" + DiskPath(0)) != std::string::npos &&
+           text.find("tercet_scrub_findings_total{disk=\"" + DiskPath(0)) != std::string::npos;
+  }));
 }
 
 TEST_F(HeartbeatTest, ADrainingDiskIsEmptied) {

@@ -79,6 +79,20 @@ TEST_F(RegistrationTest, AllPagesOfDeletionsAreFetched) {
   EXPECT_OK(ReadBlock(*server, 34));
 }
 
+TEST_F(RegistrationTest, AServerThatFetchesForLongIsNotTakenForDead) {
+  registry_.With([](auto& state) {
+    state.fetches_held = true;
+    state.tasks = {Task(10, 1, /*hold=*/true), Task(11, 1, /*hold=*/true)};
+    state.tasks_per_fetch = 1;
+  });
+  auto server = Start();
+  ASSERT_TRUE(registry_.WaitUntil([](auto& state) { return state.fetches > 0; }));
+  RealClock().SleepFor(milliseconds(60));  // longer than a heartbeat's interval
+  registry_.With([](auto& state) { state.fetches_held = false; });
+  ASSERT_TRUE(registry_.WaitUntil([](auto& state) { return state.heartbeats > 1; }));
+  EXPECT_EQ(registry_.With([](auto& state) { return state.fetches_at_first_heartbeat; }), 1);
+}
+
 TEST_F(RegistrationTest, AFetchThatFailsIsNoRegistration) {
   registry_.With([](auto& state) {
     state.fetch_status = Status(StatusCode::kFailedPrecondition, "has to register first");
