@@ -329,7 +329,7 @@ class Walk {
 };
 
 TEST(RepairPlannerWalk, HoldsForThousandsOfHistories) {
-  for (uint64_t seed = 1; seed <= 1000; ++seed) {
+  for (uint64_t seed = 1; seed <= 500; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Walk(seed).Run(150);
     if (testing::Test::HasFailure()) break;
