@@ -172,6 +172,8 @@ TEST_F(RegistryTest, DeletionsAreDeliveredUntilTheyAreConfirmed) {
   ASSERT_EQ(Tasks(1), 5u);
   const auto first = Heartbeat(1);
   ASSERT_EQ(first.delete_replicas.size(), 3u);  // bounded by the options
+  // All in turn, and again from the first on.
+  EXPECT_EQ(Heartbeat(1).delete_replicas.size(), 2u);
   EXPECT_EQ(Heartbeat(1).delete_replicas, first.delete_replicas);
   Restart();
   RegisterOk(1);
@@ -187,6 +189,90 @@ TEST_F(RegistryTest, DeletionsAreDeliveredUntilTheyAreConfirmed) {
   EXPECT_EQ(Tasks(1), 0u);
   // The other servers' tasks are untouched.
   EXPECT_EQ(Tasks(2), 5u);
+}
+
+TEST_F(RegistryTest, AllDeletionsAreFetchedInPagesBeforeAServerServes) {
+  const auto blocks = ThreeServersAndAFile(5);
+  DeleteTheFile();
+  wire::FetchDeleteTasksRequest request;
+  request.server_id = 1;
+  request.incarnation = 1;
+  request.max_tasks = 2;
+  std::vector<int64_t> fetched;
+  for (int page = 0; page < 3; ++page) {
+    wire::FetchDeleteTasksResponse response;
+    registry_->FetchDeleteTasks(response, request);
+    ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+    EXPECT_EQ(response.complete, page == 2);
+    for (const auto& task : response.tasks) fetched.push_back(task.block_id);
+    request.after_block_id = fetched.back();
+  }
+  EXPECT_EQ(fetched, blocks);
+  // Another process with this id has to register first.
+  request.incarnation = 2;
+  wire::FetchDeleteTasksResponse refused;
+  registry_->FetchDeleteTasks(refused, request);
+  EXPECT_EQ(refused.info.status.code, static_cast<int32_t>(StatusCode::kFailedPrecondition));
+  EXPECT_FALSE(refused.complete);
+  EXPECT_TRUE(refused.tasks.empty());
+}
+
+TEST_F(RegistryTest, BadReplicasThatHeartbeatsReportGetRepairRows) {
+  const auto blocks = ThreeServersAndAFile(2);
+  wire::HeartbeatRequest request;
+  request.server_id = 2;
+  request.incarnation = 1;
+  request.disks = RegisterRequest(2).disks;
+  const auto report = [&](int64_t block, int64_t generation, wire::BadReplicaReason::type reason) {
+    wire::BadReplica bad;
+    bad.block_id = block;
+    bad.generation = generation;
+    bad.reason = reason;
+    request.bad_replicas.push_back(bad);
+  };
+  report(blocks[0], 1, wire::BadReplicaReason::DAMAGED);
+  report(blocks[1], 0, wire::BadReplicaReason::MISSING);  // an incomplete copy
+  report(blocks[1], 9, wire::BadReplicaReason::MISSING);  // no replica that the journal knows
+  wire::HeartbeatResponse response;
+  registry_->Heartbeat(response, request);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  const auto noted = tables().FindRepair(BlockId(static_cast<uint64_t>(blocks[0])));
+  ASSERT_TRUE(noted.ok() && *noted);
+  ASSERT_EQ((*noted)->bad.size(), 1u);
+  EXPECT_EQ((*noted)->bad[0].server, ServerId(2));
+  const auto other = tables().FindRepair(BlockId(static_cast<uint64_t>(blocks[1])));
+  EXPECT_FALSE(*other);
+  // What cannot be journaled is not taken for reported.
+  report(blocks[1], 1, wire::BadReplicaReason::DAMAGED);
+  consensus_->FailAppends(Status(StatusCode::kNoSpace, "full"));
+  wire::HeartbeatResponse failed;
+  registry_->Heartbeat(failed, request);
+  EXPECT_NE(failed.info.status.code, 0);
+}
+
+TEST_F(RegistryTest, HeartbeatsCarryLimitsAndDiskCommands) {
+  ThreeServersAndAFile(1);
+  const Epoch epoch = services_->proposer().epoch();
+  const std::string disk(16, 'd');
+  ASSERT_TRUE(
+      services_->proposer()
+          .Propose(epoch, "test",
+                   [&](OperationContext& context) -> Status {
+                     MutableTables(context.transaction)
+                         .PutLimits({.repair_bytes_per_second = 7, .scrub_period_s = 99});
+                     MutableTables(context.transaction).PutDisk(ServerId(1), disk, DiskRecord());
+                     return Status::Ok();
+                   })
+          .ok());
+  ASSERT_TRUE(services_->registry().RefreshKnown().ok());
+  services_->repair().Step();
+  const auto response = Heartbeat(1);
+  EXPECT_EQ(response.limits.repair_bytes_per_second, 7);
+  EXPECT_EQ(response.limits.scrub_period_s, 99);
+  ASSERT_EQ(response.disks.size(), 1u);
+  EXPECT_EQ(response.disks[0].disk_uuid, disk);
+  EXPECT_EQ(response.disks[0].state, wire::DiskState::DRAINING);
+  EXPECT_TRUE(Heartbeat(2).disks.empty());
 }
 
 TEST_F(RegistryTest, AConfirmationThatIsNotJournaledIsAnError) {
@@ -296,6 +382,28 @@ TEST_F(RegistryTest, OnlyReplicasThatNobodyKnowsAreQuarantinedAndOnlyTheSecondTi
   EXPECT_TRUE(Replicas(2, held).quarantine.empty());
   EXPECT_EQ(Replicas(2, held).quarantine, std::vector<int64_t>{condemned});
   EXPECT_EQ(StatusOf(1).missing_replicas, 0);
+}
+
+TEST_F(RegistryTest, WhatMayBeNewerThanARestoredStateIsLeftAlone) {
+  const auto blocks = ThreeServersAndAFile(1);
+  // As after a restore from a backup that was made before block 50 was given out.
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "test",
+                           [](OperationContext& context) {
+                             MutableTables tables(context.transaction);
+                             tables.PutRestores({{{BlockId(50), BlockId(1000)}}});
+                             tables.PutCounter(Counter::kNextBlock, 1000);
+                             return Status::Ok();
+                           })
+                  .ok());
+  auto held = blocks;
+  held.insert(held.end(), {40, 50, 999});
+  EXPECT_TRUE(Replicas(1, held).quarantine.empty());
+  EXPECT_EQ(Replicas(1, held).quarantine, std::vector<int64_t>{40});
+  // A replica that is ahead of the journal is neither missing nor in the way.
+  EXPECT_TRUE(Replicas(2, blocks, 7).quarantine.empty());
+  EXPECT_TRUE(Replicas(2, blocks, 7).quarantine.empty());
+  EXPECT_EQ(StatusOf(2).missing_replicas, 0);
 }
 
 TEST_F(RegistryTest, AnUnknownReplicaThatWasGoneInBetweenStartsAnew) {
