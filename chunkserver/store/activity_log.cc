@@ -116,9 +116,16 @@ Era ActivityLog::settled() const {
 }
 
 Status ActivityLog::Cleared(BlockId block) {
-  std::lock_guard lock(mutex_);
-  auto found = by_block_.find(block);
-  return found == by_block_.end() ? Status::Ok() : Free(found->second);
+  bool was_suspect = false;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = by_block_.find(block);
+    if (found == by_block_.end()) return Status::Ok();
+    was_suspect = places_[found->second].mark.suspect;
+    RETURN_IF_ERROR(Free(found->second));
+  }
+  // That it is good again was work, and is not to be forgotten.
+  return was_suspect ? file_->Sync() : Status::Ok();
 }
 
 Status ActivityLog::Deleted(BlockId block) {
@@ -151,7 +158,11 @@ bool ActivityLog::overflowed() const {
 
 std::optional<ActivityLog::Round> ActivityLog::BeginRound() {
   std::lock_guard lock(mutex_);
-  if (written_.empty() && !all_written_) return std::nullopt;
+  const bool has_marks = std::any_of(by_block_.begin(), by_block_.end(), [this](const auto& entry) {
+    const ActivityMark& mark = places_[entry.second].mark;
+    return !mark.suspect && !mark.verify;
+  });
+  if (written_.empty() && !all_written_ && !has_marks) return std::nullopt;
   Round round;
   round.era = state_.current;
   round.all = all_written_;
@@ -173,9 +184,15 @@ void ActivityLog::AbandonRound(Round round) {
 }
 
 Status ActivityLog::FinishRound(const Round& round) {
+  RETURN_IF_ERROR(NoteSettled(round.era));
+  // Not needed, but the fewer are suspect after a crash. Without the lock: writers may need it.
+  return file_->Sync();
+}
+
+Status ActivityLog::NoteSettled(Era era) {
   std::lock_guard lock(mutex_);
-  state_.settled = round.era;
-  if (state_.all_marked && all_marked_in_ <= round.era) {
+  state_.settled = era;
+  if (state_.all_marked && all_marked_in_ <= era) {
     state_.all_marked = false;
     all_marked_is_durable_ = false;
   }
@@ -183,7 +200,7 @@ Status ActivityLog::FinishRound(const Round& round) {
   std::vector<size_t> done;
   for (const auto& [block, place] : by_block_) {
     const Place& marked = places_[place];
-    if (marked.written_in <= round.era && !marked.mark.suspect && !marked.mark.verify) {
+    if (marked.written_in < era && !marked.mark.suspect && !marked.mark.verify) {
       done.push_back(place);
     }
   }

@@ -6,7 +6,8 @@
 //  - a replica of an era that was not settled may lack anything;
 //  - one of a settled era lacks nothing, unless it was written to since; before the first such
 //  write
-//    it is *marked*, durably. The mark goes when an era without a write to the replica is settled.
+//    it is *marked*, durably. The mark goes when a whole era without a write to the replica is
+//    settled, so that a replica that is written to again and again is marked once.
 //
 // Invariants:
 //  1. Data of a replica is changed only under its handle's lock, and only when Cover (or Enter)
@@ -101,6 +102,7 @@ class ActivityLog {
   // These need mutex_.
   void NoteWritten(BlockId block);
   Status WriteState();
+  Status NoteSettled(Era era);  // takes mutex_
   Status WriteSectorOf(size_t place);
   Status Free(size_t place);
 

@@ -207,7 +207,9 @@ Result<ReplicaStat> BlockStore::Stat(BlockId block) {
   std::shared_ptr<BlockHandle> handle = handles_->Get(block);
   std::unique_lock lock(handle->mutex);
   if (handle->replica == nullptr) RETURN_IF_ERROR(OpenReplica(*handle));
-  RETURN_IF_ERROR(CheckGeneration(*handle, handle->replica->generation()));
+  const Generation own = handle->replica->generation();
+  RETURN_IF_ERROR(CheckGeneration(*handle, own));
+  if (own == Generation(0)) return NoReplica(block);
   return ReplicaStat{.generation = handle->replica->generation(),
                      .length = handle->replica->length(),
                      .disk_path = handle->disk->path(),

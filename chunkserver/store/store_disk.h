@@ -171,7 +171,7 @@ class StoreDisk {
   Result<ReplicaHeader> ReadHeader(const std::string& path) const;
   /// Puts a row right by its file's header, and the count of bytes by the row's length; a row
   /// without a file stays.
-  Status RefreshRow(const ReplicaRow& row);
+  Status RefreshRow(BlockId block);
   Status CountPutAway();
   Result<std::vector<std::pair<RemovedName, std::string>>> PutAway(Destination destination) const;
   Status ReadSpace();  // needs mutex_

@@ -1,4 +1,6 @@
 // StoreDisk: what a start finds, and how the index is made again from the replicas' files.
+#include <set>
+
 #include "chunkserver/store/store_disk.h"
 #include "common/log/log.h"
 
@@ -25,14 +27,17 @@ Status StoreDisk::OpenIndex(const std::string& boot_id) {
     return activity.status().WithContext(where);
   }
   std::optional<IndexState> index_state;
-  std::vector<ReplicaRow> unsure;
+  std::set<BlockId> unsure;  // rows that may not say what the header does
   uint64_t bytes = 0;
   auto opened = ReplicaIndex::Open(options, &index_state, [&](const ReplicaRow& row) {
     bytes += ReplicaBytes(row.length);
     if (row.generation == Generation(0)) incomplete_at_start_.push_back(row.block);
     const bool grew = found.has_value() && row.era > found->state.settled;
-    if (row.changing || grew) unsure.push_back(row);
+    if (row.changing || grew) unsure.insert(row.block);
   });
+  if (found.has_value()) {
+    for (const ActivityMark& mark : found->marks) unsure.insert(mark.block);
+  }
   if (opened.code() == StatusCode::kVersionTooNew) return opened.status().WithContext(path_);
 
   std::optional<ActivityState> state;
@@ -43,7 +48,7 @@ Status StoreDisk::OpenIndex(const std::string& boot_id) {
   if (opened.ok() && state.has_value() && end != RunEnd::kMachineCrash) {
     index_ = std::move(opened).value();
     replica_bytes_.store(bytes, std::memory_order_relaxed);
-    for (const ReplicaRow& row : unsure) RETURN_IF_ERROR(RefreshRow(row).WithContext(where));
+    for (BlockId block : unsure) RETURN_IF_ERROR(RefreshRow(block).WithContext(where));
   } else {
     const Status why = opened.status();
     incomplete_at_start_.clear();
@@ -62,6 +67,8 @@ Status StoreDisk::OpenIndex(const std::string& boot_id) {
     }
   }
   RETURN_IF_ERROR(CountPutAway().WithContext(where));
+  // What was put away must not come back once the new activity file knows nothing of it.
+  RETURN_IF_ERROR(SyncDeletions().WithContext(where));
   auto exists = [this](BlockId block) { return index_->Find(block).ok(); };
   ASSIGN_OR_RETURN(activity_,
                    ActivityLog::Start(disk_, Inside(kActivityName), recovery.Next(run, exists),
@@ -77,7 +84,11 @@ Result<ReplicaHeader> StoreDisk::ReadHeader(const std::string& path) const {
   return DecodeReplicaHeader(bytes);
 }
 
-Status StoreDisk::RefreshRow(const ReplicaRow& row) {
+Status StoreDisk::RefreshRow(BlockId block) {
+  auto found = index_->Find(block);
+  if (found.code() == StatusCode::kNotFound) return Status::Ok();
+  RETURN_IF_ERROR(found.status());
+  const ReplicaRow row = *found;
   auto header = ReadHeader(PathOf(row.block));
   // No file, or a damaged one: the first access will tell.
   if (header.code() == StatusCode::kNotFound || header.code() == StatusCode::kCorruption) {
@@ -139,11 +150,11 @@ Status StoreDisk::ScanFile(const std::string& folder_path, const std::string& na
     return RenameAway(folder_path, name, {block, Generation(0), now_s}, Destination::kQuarantine);
   }
   const bool suspect = recovery->IsSuspect(block, header->era);
+  recovery->Saw(block, header->era);
   if (suspect && header->generation == Generation(0)) {
     LOG_INFO("an incomplete copy did not survive the crash: {}", path);
     return RenameAway(folder_path, name, {block, Generation(0), now_s}, Destination::kTrash);
   }
-  recovery->Saw(block, header->era);
   if (header->generation == Generation(0)) incomplete_at_start_.push_back(block);
   replica_bytes_.fetch_add(ReplicaBytes(header->length), std::memory_order_relaxed);
   found->push_back({.block = block,

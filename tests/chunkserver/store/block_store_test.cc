@@ -195,14 +195,19 @@ TYPED_TEST(BlockStoreTest, DeletedReplicasGoToTheTrashAndAreErasedAfterTheGraceP
   EXPECT_EQ(store->Stat(kBlock)->generation, Generation(4));
 }
 
-TYPED_TEST(BlockStoreTest, QuarantinedReplicasAreNeverErased) {
+TYPED_TEST(BlockStoreTest, QuarantinedReplicasAreErasedAfterTheirRetentionOnly) {
   auto store = this->Open();
   ASSERT_OK(WriteData(*store, kBlock, 0, "data"));
   ASSERT_OK(store->Quarantine(kBlock));
   EXPECT_EQ(store->Stat(kBlock).code(), StatusCode::kNotFound);
-  this->clock_.Advance(std::chrono::hours(10000));
+  EXPECT_GT(store->Disks()[0].quarantine_bytes, 0u);
+  this->clock_.Advance(std::chrono::hours(30 * 24 - 1));
   EXPECT_EQ(store->PurgeTrash(0), 0u);
   EXPECT_EQ(this->Listed("quarantine").size(), 1u);
+  this->clock_.Advance(std::chrono::hours(2));
+  EXPECT_EQ(store->PurgeTrash(0), 1u);
+  EXPECT_TRUE(this->Listed("quarantine").empty());
+  EXPECT_EQ(store->Disks()[0].quarantine_bytes, 0u);
 }
 
 TYPED_TEST(BlockStoreTest, DigestsFollowEveryChangeAndSurviveReopening) {

@@ -412,7 +412,7 @@ TEST(CrashModelTest, NothingServedIsStaleAndNothingSuspectIsServed) {
   const uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
   const uint64_t count = one != nullptr    ? 1
                          : many != nullptr ? std::strtoull(many, nullptr, 10)
-                                           : 1500;
+                                           : 500;
   int suspects = 0, survivors = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE("TERCET_STORE_SEED=" + std::to_string(seed));
