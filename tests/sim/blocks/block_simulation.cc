@@ -8,6 +8,8 @@ namespace {
 constexpr SimTime kReadInterval = 15 * kMillisecond;
 constexpr SimTime kScrubInterval = 700 * kMillisecond;
 constexpr SimTime kRestWithin = 90 * kSecond;
+/// What was damaged last is found by then.
+constexpr SimTime kRestAfter = 3 * kScrubInterval;
 
 }  // namespace
 
@@ -272,7 +274,7 @@ BlockOutcome BlockSimulation::Run() {
   bool rested = false;
   while (world_.failure.empty() && !rested) {
     if (!world_.queue.RunNext(peace + kRestWithin)) break;
-    rested = AtRest();
+    rested = world_.queue.now() >= peace + kRestAfter && AtRest();
   }
   if (world_.failure.empty() && !rested) {
     std::string why = world_.active->Unfinished();
