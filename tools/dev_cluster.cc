@@ -29,7 +29,6 @@ constexpr milliseconds kStatusTimeout{2000};
 constexpr milliseconds kReadyInterval{50};
 /// Sparse: takes only what is used.
 constexpr uint64_t kDataImageBytes = uint64_t{4} << 30;
-constexpr size_t kMaxUuidBytes = 4096;
 
 /// /proc/self/mountinfo writes blanks and the like as \040.
 std::string Unescaped(const std::string& text) {
@@ -294,9 +293,10 @@ Status DevCluster::CutPowerOf(const std::string& name) {
     RETURN_IF_ERROR(MountDataImage(image.file, image.folder, image.size_bytes));
   }
   if (node->role != DevRole::kChunkserver) return Status::Ok();
-  ASSIGN_OR_RETURN(const std::string boot_id,
-                   ReadWholeFile(RealDisk(), "/proc/sys/kernel/random/uuid", kMaxUuidBytes));
-  return WriteFileAtomically(RealDisk(), Folder(*node) + "/boot_id", boot_id);
+  std::string boot_id;  // such a file has no size
+  std::getline(std::ifstream("/proc/sys/kernel/random/uuid") >> std::ws, boot_id);
+  if (boot_id.empty()) return Status(StatusCode::kIo, "the kernel makes no uuid");
+  return WriteFileAtomically(RealDisk(), Folder(*node) + "/boot_id", boot_id + "\n");
 }
 
 std::vector<DevCluster::Image> DevCluster::ImagesOf(const DevNode& node) const {

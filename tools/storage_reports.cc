@@ -302,9 +302,9 @@ std::string RepairText(const wire::GetRepairStatusResponse& reply) {
     if (entry.blocks > 0 && grave) blocks = Coloured(Colour::kRed, blocks);
     table.Add({entry.name, blocks, entry.blocks == 0 ? "-" : HumanSeconds(entry.oldest_ms / 1000)});
   }
-  std::string out = table.ToString();
+  std::string out = reply.queue.empty() ? "" : table.ToString() + "\n";
   out += fmt::format(
-      "\n{} waiting, {} running, {}\n"
+      "{} waiting, {} running, {}\n"
       "{} blocks repaired, {} attempts failed, {} chains recovered for writers since this "
       "metaserver became active\n"
       "limits: repair {}, moves {}; repair delay {}; scrub {}\n",

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -73,14 +74,56 @@ Cluster::~Cluster() {
 }
 
 bool Cluster::Up() {
-  const ShellResult result =
-      Shell(Binary("tercet") + " dev up --dir " + directory_ + " --mount " + mount_ +
-            " --chunkservers " + std::to_string(options_.chunkservers) + " --metaservers " +
-            std::to_string(options_.metaservers) + " --witnesses " +
-            std::to_string(options_.witnesses) + (options_.data_images ? " --data-images" : ""));
+  std::string labels;
+  for (const std::string& label : options_.labels) labels += " --label " + label;
+  const ShellResult result = Shell(
+      Binary("tercet") + " dev up --dir " + directory_ + " --mount " + mount_ + " --chunkservers " +
+      std::to_string(options_.chunkservers) + " --metaservers " +
+      std::to_string(options_.metaservers) + " --witnesses " + std::to_string(options_.witnesses) +
+      (options_.data_images ? " --data-images" : "") + " --disks-per-chunkserver " +
+      std::to_string(options_.disks_per_chunkserver) +
+      (options_.disk_image_mb > 0 ? " --disk-image-mb " + std::to_string(options_.disk_image_mb)
+                                  : std::string()) +
+      labels);
   if (!result.ok()) fprintf(stderr, "dev up: %d\n%s\n", result.status, result.output.c_str());
   return result.ok();
 }
+
+bool Cluster::Grow(int chunkservers) {
+  options_.chunkservers = chunkservers;
+  return Up();
+}
+
+int Cluster::ServerId(const std::string& name) {
+  std::string address;
+  for (const auto& node : Nodes()) {
+    if (node["name"] == name) address = node["address"];
+  }
+  const auto servers = TercetJson("server list");
+  if (!servers.is_array()) return 0;
+  for (const auto& server : servers) {
+    if (server["address"] == address) return server["server_id"];
+  }
+  return 0;
+}
+
+std::vector<std::string> Cluster::ReplicaFiles(const std::string& node) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (int disk = 1; disk <= options_.disks_per_chunkserver; ++disk) {
+    const std::string folder = node_directory(node) + "/disk" + std::to_string(disk) + "/blocks";
+    for (std::filesystem::recursive_directory_iterator at(folder, error), end; at != end;
+         at.increment(error)) {
+      if (error) break;
+      if (at->is_regular_file(error) && at->path().extension() == ".blk") {
+        found.push_back(at->path().string());
+      }
+    }
+  }
+  return found;
+}
+
+bool LongTests() { return std::getenv("TERCET_LONG_TESTS") != nullptr; }
 
 bool Cluster::Down() {
   const ShellResult result = Shell(Binary("tercet") + " dev down --dir " + directory_);

@@ -25,6 +25,9 @@ struct ClusterOptions {
   int metaservers = 1;
   int witnesses = 0;
   bool data_images = false;  // of metaservers and witnesses
+  int disks_per_chunkserver = 1;
+  int disk_image_mb = 0;            // of chunk servers; needs root and loop devices
+  std::vector<std::string> labels;  // "chunk1:rack=a"
 };
 
 /// Lives in a folder of its own, which is removed with it. Not thread-safe.
@@ -35,6 +38,8 @@ class Cluster {
 
   /// `tercet dev up` with the cluster's options; false after printing what went wrong.
   bool Up();
+  /// The same with more chunk servers.
+  bool Grow(int chunkservers);
   bool Down();
   bool Kill(const std::string& node, const std::string& signal = "KILL");
   bool Start(const std::string& node);
@@ -52,11 +57,15 @@ class Cluster {
   const std::string& mount() const { return mount_; }
   std::string node_directory(const std::string& node) const { return directory_ + "/" + node; }
   std::string meta_address();
+  /// By which the metaservers know a chunk server; 0 when they do not.
+  int ServerId(const std::string& node);
+  /// The replica files on a node's disks.
+  std::vector<std::string> ReplicaFiles(const std::string& node);
   /// Every node's log, for a failed test's output.
   std::string Logs(int lines_each = 40);
 
  private:
-  const ClusterOptions options_;
+  ClusterOptions options_;
   std::string directory_;
   std::string mount_;
 };
@@ -70,6 +79,9 @@ class SharedClusterTest : public testing::Test {
 
   static Cluster* cluster_;  // one suite at a time
 };
+
+/// Tests that take minutes run with `tests/run --long` only.
+bool LongTests();
 
 /// The path of a built program.
 std::string Binary(const std::string& name);

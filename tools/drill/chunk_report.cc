@@ -103,7 +103,7 @@ json ReplicaCheckJson(const ReplicaCheckResult& result) {
 
 std::string ReplicaCheckText(const ReplicaCheckResult& result) {
   std::string out = fmt::format(
-      "replicas: {} of {} blocks compared bit by bit ({}): {} absent, {} damaged, {} differing\n",
+      "{} replicas of {} blocks compared bit by bit ({}): {} absent, {} damaged, {} differing\n",
       Count(result.replicas, false), Count(result.blocks, false), HumanBytes(result.bytes),
       Count(result.absent, true), Count(result.damaged, true), Count(result.differing, true));
   for (const auto& [replicas, blocks] : result.blocks_by_replicas) {

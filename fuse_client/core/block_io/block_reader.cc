@@ -152,11 +152,24 @@ Status BlockReader::Read(const BlockTarget& target, uint32_t offset, std::span<c
   while (!out.empty()) {
     // Every part but the last ends at a page, so that at most the first begins within one.
     const size_t size = std::min<size_t>(out.size(), kMaxReadBytes - offset % kBlockPageBytes);
-    RETURN_IF_ERROR(ReadPart(target, offset, out.first(size)));
+    RETURN_IF_ERROR(ReadWhereWhole(target, offset, out.first(size)));
     offset += static_cast<uint32_t>(size);
     out = out.subspan(size);
   }
   return Status::Ok();
+}
+
+Status BlockReader::ReadWhereWhole(const BlockTarget& target, uint32_t offset,
+                                   std::span<char> out) {
+  const Status status = ReadPart(target, offset, out);
+  if (status.code() != StatusCode::kCorruption) return status;
+  const uint32_t first_page = offset / kBlockPageBytes;
+  const auto end_page =
+      static_cast<uint32_t>((offset + out.size() + kBlockPageBytes - 1) / kBlockPageBytes);
+  if (end_page - first_page < 2) return status;
+  const uint32_t middle = (first_page + end_page) / 2 * kBlockPageBytes;
+  RETURN_IF_ERROR(ReadWhereWhole(target, offset, out.first(middle - offset)));
+  return ReadWhereWhole(target, middle, out.subspan(middle - offset));
 }
 
 Status BlockReader::ReadPart(const BlockTarget& target, uint32_t offset, std::span<char> out) {

@@ -78,6 +78,9 @@ class BlockReader {
     std::chrono::milliseconds answer;
   };
 
+  /// Each replica may be damaged in another place: what none has as a whole is read in halves, down
+  /// to single pages. Ends with the first page that is damaged everywhere.
+  Status ReadWhereWhole(const BlockTarget& target, uint32_t offset, std::span<char> out);
   Status ReadPart(const BlockTarget& target, uint32_t offset, std::span<char> out);
   Status ReadFrom(const BlockTarget& target, const ReplicaAddress& replica, uint32_t offset,
                   std::span<char> out, bool last);
