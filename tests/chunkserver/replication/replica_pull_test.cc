@@ -347,7 +347,7 @@ TEST_F(ReplicaPullTest, PagesThatDoNotMatchAreNotWritten) {
   refused(pages->data.substr(0, kPageBytes), pages->page_crcs.substr(0, 4));  // too little
   refused(pages->data.substr(1), pages->page_crcs);
   refused(pages->data, pages->page_crcs + "four");
-  EXPECT_EQ(target().Stat(kBlock)->length, 0u);
+  EXPECT_EQ(target().Table(kBlock, Generation(0))->length, 0u);
   EXPECT_TRUE(pull.Apply(*range, pages->data, pages->page_crcs).ok());
   EXPECT_TRUE(pull.Finish().ok());
 }
