@@ -79,6 +79,11 @@ ReconfigurationEffects Reconfiguration::OnSealed(ServerId server,
     member.damaged = false;
     member.verified = true;
     accepted_damage_ = member.sealed->damaged_pages;
+  } else if (const Generation before = answer.value().before;
+             !answer.value().absent && before.value() != 0 && before < goal_.from) {
+    // Members had at least that generation when the chain was journaled: this is another replica,
+    // made by a late write after the right one was lost.
+    Exclude(server, Status(StatusCode::kCorruption, "it lost its replica and has an older one"));
   } else {
     member.sealed = answer.value();
     member.suspect = answer.value().suspect;

@@ -169,6 +169,17 @@ TEST(ReconfigurationTest, EmptyReplicasAreRefusedWhereDataWasAcknowledged) {
   }
 }
 
+TEST(ReconfigurationTest, AMemberWithAnOlderGenerationLostItsReplica) {
+  Reconfiguration attempt(Goal(1));
+  Begin(attempt, {kA, kB});
+  SealAnswer older = Content(1);
+  older.before = Generation(kFrom.value() - 1);
+  attempt.OnSealed(kA, older);
+  const auto commits = All<CommitEffect>(attempt.OnSealed(kB, Content(2)));
+  ASSERT_EQ(commits.size(), 1u);
+  EXPECT_THAT(commits[0].chain, ElementsAre(kB));
+}
+
 TEST(ReconfigurationTest, ASuspectIsMendedFromOneThatIsNot) {
   Reconfiguration attempt(Goal(2));
   Begin(attempt, {kA, kB});

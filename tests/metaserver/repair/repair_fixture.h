@@ -1,0 +1,158 @@
+// The active's services over a fake consensus, and chunk servers with real stores and data planes
+// in this process. The repair manager's threads are the test's own: Step and WorkOnce.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "metaserver/ops/replica_operations.h"
+#include "tests/chunkserver/replication/test_chain.h"
+#include "tests/metaserver/service/service_fixture.h"
+
+namespace tercet {
+
+class RepairTest : public ServiceTest {
+ protected:
+  using TestServer = testing_support::TestServer;
+  using RawClient = testing_support::RawClient;
+
+  void TearDown() override {
+    chunk_servers_.clear();
+    ServiceTest::TearDown();
+  }
+
+  /// Servers with the ids 1 to `count`; the first three hold block 0 of a new file.
+  void MakeCluster(int count, size_t block_bytes = 64 << 10) {
+    for (int i = 1; i <= 3; ++i) AddServer(i);
+    session_ = OpenSession();
+    inode_ = CreateOk(session_, "f");
+    wire::AllocateBlockRequest request;
+    request.context = Context(session_);
+    request.inode = inode_;
+    wire::AllocateBlockResponse response;
+    metadata_->AllocateBlock(response, request);
+    ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+    block_ = BlockId(static_cast<uint64_t>(response.block.block_id));
+    contents_ = testing_support::Pattern(7, block_bytes);
+    ASSERT_TRUE(Write(0, contents_, true).ok());
+    wire::CommitWriteRequest commit;
+    commit.context = Context(session_);
+    commit.inode = inode_;
+    commit.written_blocks = {response.block.block_id};
+    commit.end_offset = static_cast<int64_t>(block_bytes);
+    wire::CommitWriteResponse committed;
+    metadata_->CommitWrite(committed, commit);
+    ASSERT_EQ(committed.info.status.code, 0) << committed.info.status.message;
+    for (int i = 4; i <= count; ++i) AddServer(i);
+  }
+
+  void AddServer(int number) {
+    const ServerId id(static_cast<uint32_t>(number));
+    chunk_servers_[id] = std::make_unique<TestServer>(id, DataPlaneOptions());
+    RegisterServer(id, chunk_servers_[id]->port());
+  }
+  void RegisterServer(ServerId id, uint16_t port, int64_t incarnation = 1) {
+    auto response = Register(RegisterRequest(static_cast<int>(id.value()), incarnation, port));
+    ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+    ASSERT_EQ(response.server_id, static_cast<int32_t>(id.value()));
+  }
+  TestServer& Server(ServerId id) { return *chunk_servers_.at(id); }
+
+  FileBlockRecord Row() {
+    auto row = tables().FindFileBlock(InodeId(static_cast<uint64_t>(inode_)), 0);
+    EXPECT_TRUE(row.ok() && *row);
+    return row.ok() && *row ? **row : FileBlockRecord();
+  }
+
+  /// Through the chain that the journal names, `create` while it is reserved.
+  Status Write(uint32_t offset, std::string_view data, bool create = false) {
+    const FileBlockRecord row = Row();
+    testing_support::WriteSpec spec;
+    spec.block = row.block;
+    spec.generation = row.generation;
+    spec.create = create;
+    for (size_t i = 1; i < row.chain.size(); ++i) {
+      spec.downstream.push_back(Server(row.chain[i]).hop());
+    }
+    RawClient client(Server(row.chain[0]));
+    Status status;
+    for (size_t at = 0; at < data.size() && status.ok(); at += 1 << 20) {
+      spec.offset = offset + static_cast<uint32_t>(at);
+      spec.data = data.substr(at, 1 << 20);
+      status = client.Write(spec).status;
+    }
+    return status;
+  }
+
+  wire::RecoverBlockResponse Recover(std::vector<ServerId> failed, StatusCode failure,
+                                     bool has_data = true) {
+    const FileBlockRecord row = Row();
+    wire::RecoverBlockRequest request;
+    request.session_id = session_;
+    request.inode = inode_;
+    request.block_id = static_cast<int64_t>(row.block.value());
+    request.generation = static_cast<int64_t>(row.generation.value());
+    for (const ServerId server : failed) {
+      request.failed_servers.push_back(static_cast<int32_t>(server.value()));
+    }
+    request.failure = static_cast<int32_t>(failure);
+    request.has_data = has_data;
+    wire::RecoverBlockResponse response;
+    metadata_->RecoverBlock(response, request);
+    return response;
+  }
+
+  /// Others than `except` send heartbeats while so much time passes.
+  void PassTime(int64_t ms, const std::vector<ServerId>& except = {}) {
+    while (ms > 0) {
+      Advance(std::min<int64_t>(ms, 1000));
+      ms -= 1000;
+      for (const auto& [id, server] : chunk_servers_) {
+        if (!ContainsServer(except, id)) Beat(id);
+      }
+    }
+  }
+  wire::HeartbeatResponse Beat(ServerId id) {
+    return Heartbeat(static_cast<int32_t>(id.value()),
+                     incarnations_.contains(id) ? incarnations_[id] : 1);
+  }
+  /// Scans and works until nothing can be done now.
+  void Repair() {
+    for (int i = 0; i < 50; ++i) {
+      Advance(100);
+      services_->repair().NoticeStates();
+      while (services_->repair().Step()) {
+      }
+      while (services_->repair().WorkOnce()) {
+      }
+    }
+  }
+
+  void ExpectWhole(size_t replicas, const std::string& contents) {
+    const FileBlockRecord row = Row();
+    ASSERT_EQ(row.chain.size(), replicas);
+    for (const ServerId server : row.chain) {
+      EXPECT_EQ(Server(server).Contents(block_, row.generation), contents)
+          << "server " << server.value();
+      const auto replica = tables().FindReplica(server, block_);
+      EXPECT_TRUE(replica.ok() && *replica && (*replica)->generation == row.generation);
+    }
+    const auto repair = tables().FindRepair(block_);
+    ASSERT_TRUE(repair.ok());
+    EXPECT_FALSE(*repair) << "reasons " << static_cast<int>((*repair)->reasons);
+  }
+
+  std::map<ServerId, std::unique_ptr<TestServer>> chunk_servers_;
+  std::map<ServerId, int64_t> incarnations_;
+  int64_t session_ = 0;
+  int64_t inode_ = 0;
+  BlockId block_;
+  std::string contents_;
+};
+
+}  // namespace tercet

@@ -1,0 +1,342 @@
+// Changes of chains from end to end: the journal on one side, stores and data planes on the other.
+#include <gmock/gmock.h>
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "tests/metaserver/repair/repair_fixture.h"
+
+namespace tercet {
+namespace {
+
+using testing::Contains;
+using testing::Not;
+using testing_support::SealOf;
+
+/// A port that takes connections, as that of a stopped process does, and answers nothing.
+class SilentPort {
+ public:
+  SilentPort() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(socket_, 16), 0);
+    EXPECT_EQ(::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~SilentPort() { ::close(socket_); }
+  uint16_t port() const { return port_; }
+
+ private:
+  const int socket_;
+  uint16_t port_ = 0;
+};
+
+int32_t CodeOf(StatusCode code) { return static_cast<int32_t>(code); }
+
+TEST_F(RepairTest, AWriterGoesOnWithoutAKilledServer) {
+  MakeCluster(3);
+  const ServerId dead = Row().chain[1];
+  Server(dead).StopAll();
+  const auto response = Recover({dead}, StatusCode::kUnavailable);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  EXPECT_EQ(response.block.generation, 2);
+  EXPECT_THAT(response.block.chain, Not(Contains(static_cast<int32_t>(dead.value()))));
+  EXPECT_EQ(response.servers.size(), 2u);
+  const FileBlockRecord row = Row();
+  ASSERT_EQ(row.chain.size(), 2u);
+  for (const ServerId server : row.chain) {
+    EXPECT_EQ(Server(server).Contents(block_, Generation(2)), contents_);
+  }
+  // The dead one's replica is held as the base of a copy.
+  const auto task = tables().FindDeleteTask(dead, block_);
+  ASSERT_TRUE(task.ok() && *task);
+  EXPECT_TRUE((*task)->hold);
+  // Asking again changes nothing: the answer may have been lost.
+  wire::RecoverBlockRequest again;
+  again.session_id = session_;
+  again.inode = inode_;
+  again.block_id = static_cast<int64_t>(block_.value());
+  again.generation = 1;
+  again.failed_servers = {static_cast<int32_t>(dead.value())};
+  again.failure = CodeOf(StatusCode::kUnavailable);
+  wire::RecoverBlockResponse same;
+  metadata_->RecoverBlock(same, again);
+  EXPECT_EQ(same.info.status.code, 0);
+  EXPECT_EQ(same.block.generation, 2);
+}
+
+TEST_F(RepairTest, WithTooFewSurvivorsANewServerIsAddedForTheWriter) {
+  MakeCluster(4);
+  const FileBlockRecord before = Row();
+  Server(before.chain[0]).StopAll();
+  Server(before.chain[2]).StopAll();
+  const auto response = Recover({before.chain[0], before.chain[2]}, StatusCode::kUnavailable);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  const FileBlockRecord row = Row();
+  EXPECT_EQ(row.chain, (std::vector<ServerId>{before.chain[1], ServerId(4)}));
+  EXPECT_EQ(Server(ServerId(4)).Contents(block_, row.generation), contents_);
+}
+
+TEST_F(RepairTest, NothingIsSealedWhereTooFewCanBeReached) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  Server(before.chain[0]).StopAll();
+  Server(before.chain[1]).StopAll();
+  const auto response = Recover({before.chain[0], before.chain[1]}, StatusCode::kUnavailable);
+  EXPECT_EQ(response.info.status.code, CodeOf(StatusCode::kUnavailable));
+  EXPECT_EQ(Row().generation, before.generation);
+  // The survivor can still be read.
+  EXPECT_EQ(Server(before.chain[2]).Contents(block_, before.generation), contents_);
+}
+
+TEST_F(RepairTest, AServerThatAcceptsConnectionsAndSaysNothingIsLeftOut) {
+  MakeCluster(3);
+  const ServerId hung = Row().chain[2];
+  Server(hung).StopAll();
+  // Its port is open, as that of a stopped process.
+  const SilentPort silent;
+  Advance(10'000);
+  for (const auto& [id, server] : chunk_servers_) {
+    RegisterServer(id, id == hung ? silent.port() : server->port(), 2);
+  }
+  const auto response = Recover({hung}, StatusCode::kDeadlineExceeded);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  EXPECT_THAT(Row().chain, Not(Contains(hung)));
+}
+
+TEST_F(RepairTest, ASurvivorWithAnotherTailIsMadeEqual) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  // A write that reached the head only.
+  testing_support::WriteSpec spec;
+  spec.block = block_;
+  spec.offset = 4096;
+  const std::string more = testing_support::Pattern(9, 8192);
+  spec.data = more;
+  ASSERT_TRUE(RawClient(Server(before.chain[0])).Write(spec).status.ok());
+  const auto response = Recover({}, StatusCode::kStaleGeneration);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  std::string expected = contents_;
+  expected.replace(4096, more.size(), more);
+  ExpectWhole(3, expected);
+}
+
+TEST_F(RepairTest, AnUnwrittenBlockIsReplaced) {
+  MakeCluster(4);
+  const int64_t other = CreateOk(session_, "g");
+  wire::AllocateBlockRequest request;
+  request.context = Context(session_);
+  request.inode = other;
+  wire::AllocateBlockResponse allocated;
+  metadata_->AllocateBlock(allocated, request);
+  ASSERT_EQ(allocated.info.status.code, 0);
+  wire::RecoverBlockRequest recover;
+  recover.session_id = session_;
+  recover.inode = other;
+  recover.block_id = allocated.block.block_id;
+  recover.generation = 1;
+  recover.failed_servers = {allocated.block.chain[0]};
+  recover.failure = CodeOf(StatusCode::kUnavailable);
+  wire::RecoverBlockResponse response;
+  metadata_->RecoverBlock(response, recover);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  EXPECT_NE(response.block.block_id, allocated.block.block_id);
+  EXPECT_THAT(response.block.chain, Not(Contains(allocated.block.chain[0])));
+  wire::RecoverBlockResponse again;
+  metadata_->RecoverBlock(again, recover);
+  EXPECT_EQ(again.block.block_id, response.block.block_id);
+}
+
+TEST_F(RepairTest, ADeadServersReplicasAreMadeAgainElsewhere) {
+  MakeCluster(4, 3 << 20);
+  const ServerId dead = Row().chain[0];
+  Server(dead).StopAll();
+  PassTime(10'000, {dead});
+  Repair();
+  EXPECT_THAT(Row().chain, Contains(dead)) << "it may come back within the repair delay";
+  PassTime(40'000, {dead});
+  Repair();
+  EXPECT_THAT(Row().chain, Contains(ServerId(4)));
+  ExpectWhole(3, contents_);
+  const auto task = tables().FindDeleteTask(dead, block_);
+  ASSERT_TRUE(task.ok() && *task);
+  EXPECT_FALSE((*task)->hold) << "nobody needs it any more";
+  EXPECT_GT(services_->repair().Report().repaired_blocks, 0);
+}
+
+TEST_F(RepairTest, BlocksBelowTheMinimumDoNotWaitForTheDelay) {
+  MakeCluster(5);
+  const FileBlockRecord before = Row();
+  Server(before.chain[0]).StopAll();
+  Server(before.chain[1]).StopAll();
+  PassTime(7'000, {before.chain[0], before.chain[1]});
+  Repair();
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, AReturningServersHeldReplicaIsTheBaseOfTheCopy) {
+  MakeCluster(3, 4 << 20);
+  const ServerId away = Row().chain[2];
+  Server(away).StopAll();
+  ASSERT_EQ(Recover({away}, StatusCode::kUnavailable).info.status.code, 0);
+  const std::string change = testing_support::Pattern(11, 4096);
+  ASSERT_TRUE(Write(8192, change).ok());
+  std::string expected = contents_;
+  expected.replace(8192, change.size(), change);
+  Server(away).Restart();
+  RegisterServer(away, Server(away).port(), 2);
+  incarnations_[away] = 2;
+  RepairCounters& counters = RepairCounters::Get();
+  const double before = counters.repaired_bytes.Value();
+  Repair();
+  ExpectWhole(3, expected);
+  EXPECT_THAT(Row().chain, Contains(away));
+  EXPECT_LT(counters.repaired_bytes.Value() - before, 100'000);
+}
+
+TEST_F(RepairTest, ADamagedPageIsHealedInPlace) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  for (const ServerId server : before.chain) {
+    RawClient(Server(server)).Sync(block_, before.generation, {});
+  }
+  Server(before.chain[1]).DamagePage(block_, 3);
+  wire::ReportBadReplicasRequest report;
+  report.session_id = session_;
+  report.replicas.emplace_back();
+  report.replicas[0].block_id = static_cast<int64_t>(block_.value());
+  report.replicas[0].generation = 1;
+  report.replicas[0].server_id = static_cast<int32_t>(before.chain[1].value());
+  wire::ReportBadReplicasResponse response;
+  metadata_->ReportBadReplicas(response, report);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  Repair();
+  EXPECT_EQ(Row().chain, before.chain);
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, ANewActiveGoesOnWithAnAttemptAndLateCommandsAreVoid) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  BegunReconfiguration begun;
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "begin",
+                           [&](OperationContext& context) -> Status {
+                             ASSIGN_OR_RETURN(begun, EvaluateBeginReconfiguration(
+                                                         context, block_, before.generation));
+                             return Status::Ok();
+                           })
+                  .ok());
+  ASSERT_TRUE(RawClient(Server(before.chain[0])).Seal(SealOf(block_, begun.sealing)).status.ok());
+  services_->BecomeStandby();
+  consensus_->Depose();
+  ASSERT_TRUE(services_->BecomeActive(consensus_->Elect()).ok());
+  for (const auto& [id, server] : chunk_servers_) Beat(id);
+  Repair();
+  EXPECT_GT(Row().generation, begun.sealing);
+  ExpectWhole(3, contents_);
+  // The old active's next command comes late.
+  const auto late = RawClient(Server(before.chain[1])).Seal(SealOf(block_, Generation(90)));
+  EXPECT_EQ(late.status.code(), StatusCode::kStaleEpoch);
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, WhenAllAreSuspectTheBestIsKept) {
+  MakeCluster(3);
+  for (auto& [id, server] : chunk_servers_) {
+    server->RestartMachine();
+    incarnations_[id] = 2;
+    RegisterServer(id, server->port(), 2);
+    wire::HeartbeatRequest request;
+    request.server_id = static_cast<int32_t>(id.value());
+    request.incarnation = 2;
+    request.disks = RegisterRequest(1).disks;
+    request.bad_replicas.emplace_back();
+    request.bad_replicas[0].block_id = static_cast<int64_t>(block_.value());
+    request.bad_replicas[0].generation = 1;
+    request.bad_replicas[0].reason = wire::BadReplicaReason::SUSPECT;
+    wire::HeartbeatResponse response;
+    registry_->Heartbeat(response, request);
+    ASSERT_EQ(response.info.status.code, 0);
+  }
+  Repair();
+  ExpectWhole(3, contents_);
+  EXPECT_GT(Row().generation, Generation(1));
+}
+
+TEST_F(RepairTest, ADrainingServersReplicasMoveWithoutEverBeingFewer) {
+  MakeCluster(4, 2 << 20);
+  const ServerId draining = Row().chain[1];
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "drain",
+                           [&](OperationContext& context) {
+                             return EvaluateSetServerState(context, draining,
+                                                           ServiceState::kDraining, 0, 1);
+                           })
+                  .ok());
+  ASSERT_TRUE(services_->registry().RefreshKnown().ok());
+  Repair();
+  EXPECT_THAT(Row().chain, Not(Contains(draining)));
+  ExpectWhole(3, contents_);
+  for (const auto& record : consensus_->log()) {
+    EXPECT_EQ(record.payload.find("replicas=2"), std::string::npos);
+  }
+}
+
+TEST_F(RepairTest, SurplusReplicasGo) {
+  MakeCluster(3);
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "policy",
+                           [&](OperationContext& context) -> Status {
+                             MutableTables tables(context.transaction);
+                             const InodeId inode(static_cast<uint64_t>(inode_));
+                             ASSIGN_OR_RETURN(InodeRecord file, tables.GetInode(inode));
+                             file.replicas = 2;
+                             tables.PutInode(inode, file);
+                             return EvaluateReviewBlock(context, block_, false);
+                           })
+                  .ok());
+  Repair();
+  ExpectWhole(2, contents_);
+}
+
+TEST_F(RepairTest, ABlockIsCopiedWhileItIsWrittenTo) {
+  MakeCluster(4, 1 << 20);
+  contents_.resize(1 << 20);
+  const ServerId dead = Row().chain[2];
+  Server(dead).StopAll();
+  ASSERT_EQ(Recover({dead}, StatusCode::kUnavailable).info.status.code, 0);
+  std::atomic<bool> done{false};
+  std::thread repair([&] {
+    Repair();
+    done.store(true);
+  });
+  int written = 0;
+  for (uint64_t i = 0; !done.load() || i < 50; ++i) {
+    const std::string piece = testing_support::Pattern(100 + i, 4096);
+    const auto offset = static_cast<uint32_t>(i * 37 % 200 * 4096);
+    // Refused while the block is sealed; then the writer looks the chain up again.
+    const Status status = Write(offset, piece);
+    if (!status.ok()) {
+      EXPECT_EQ(status.code(), StatusCode::kStaleGeneration) << status.ToString();
+      // It may have reached some, and is sent again.
+      while (!Write(offset, piece).ok()) std::this_thread::yield();
+    }
+    ++written;
+    contents_.replace(offset, piece.size(), piece);
+  }
+  repair.join();
+  EXPECT_GT(written, 0);
+  ExpectWhole(3, contents_);
+}
+
+}  // namespace
+}  // namespace tercet
