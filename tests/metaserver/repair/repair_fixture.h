@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -107,13 +108,17 @@ class RepairTest : public ServiceTest {
     return response;
   }
 
-  /// Others than `except` send heartbeats while so much time passes.
-  void PassTime(int64_t ms, const std::vector<ServerId>& except = {}) {
+  void Kill(ServerId id) {
+    Server(id).StopAll();
+    killed_.insert(id);
+  }
+  /// All that were not killed send heartbeats meanwhile.
+  void PassTime(int64_t ms) {
     while (ms > 0) {
       Advance(std::min<int64_t>(ms, 1000));
       ms -= 1000;
       for (const auto& [id, server] : chunk_servers_) {
-        if (!ContainsServer(except, id)) Beat(id);
+        if (!killed_.contains(id)) Beat(id);
       }
     }
   }
@@ -124,7 +129,7 @@ class RepairTest : public ServiceTest {
   /// Scans and works until nothing can be done now.
   void Repair() {
     for (int i = 0; i < 50; ++i) {
-      Advance(100);
+      PassTime(100);
       services_->repair().NoticeStates();
       while (services_->repair().Step()) {
       }
@@ -149,6 +154,7 @@ class RepairTest : public ServiceTest {
 
   std::map<ServerId, std::unique_ptr<TestServer>> chunk_servers_;
   std::map<ServerId, int64_t> incarnations_;
+  std::set<ServerId> killed_;
   int64_t session_ = 0;
   int64_t inode_ = 0;
   BlockId block_;

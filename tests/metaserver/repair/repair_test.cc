@@ -44,7 +44,7 @@ int32_t CodeOf(StatusCode code) { return static_cast<int32_t>(code); }
 TEST_F(RepairTest, AWriterGoesOnWithoutAKilledServer) {
   MakeCluster(3);
   const ServerId dead = Row().chain[1];
-  Server(dead).StopAll();
+  Kill(dead);
   const auto response = Recover({dead}, StatusCode::kUnavailable);
   ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
   EXPECT_EQ(response.block.generation, 2);
@@ -76,8 +76,8 @@ TEST_F(RepairTest, AWriterGoesOnWithoutAKilledServer) {
 TEST_F(RepairTest, WithTooFewSurvivorsANewServerIsAddedForTheWriter) {
   MakeCluster(4);
   const FileBlockRecord before = Row();
-  Server(before.chain[0]).StopAll();
-  Server(before.chain[2]).StopAll();
+  Kill(before.chain[0]);
+  Kill(before.chain[2]);
   const auto response = Recover({before.chain[0], before.chain[2]}, StatusCode::kUnavailable);
   ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
   const FileBlockRecord row = Row();
@@ -88,8 +88,8 @@ TEST_F(RepairTest, WithTooFewSurvivorsANewServerIsAddedForTheWriter) {
 TEST_F(RepairTest, NothingIsSealedWhereTooFewCanBeReached) {
   MakeCluster(3);
   const FileBlockRecord before = Row();
-  Server(before.chain[0]).StopAll();
-  Server(before.chain[1]).StopAll();
+  Kill(before.chain[0]);
+  Kill(before.chain[1]);
   const auto response = Recover({before.chain[0], before.chain[1]}, StatusCode::kUnavailable);
   EXPECT_EQ(response.info.status.code, CodeOf(StatusCode::kUnavailable));
   EXPECT_EQ(Row().generation, before.generation);
@@ -100,7 +100,7 @@ TEST_F(RepairTest, NothingIsSealedWhereTooFewCanBeReached) {
 TEST_F(RepairTest, AServerThatAcceptsConnectionsAndSaysNothingIsLeftOut) {
   MakeCluster(3);
   const ServerId hung = Row().chain[2];
-  Server(hung).StopAll();
+  Kill(hung);
   // Its port is open, as that of a stopped process.
   const SilentPort silent;
   Advance(10'000);
@@ -158,11 +158,11 @@ TEST_F(RepairTest, AnUnwrittenBlockIsReplaced) {
 TEST_F(RepairTest, ADeadServersReplicasAreMadeAgainElsewhere) {
   MakeCluster(4, 3 << 20);
   const ServerId dead = Row().chain[0];
-  Server(dead).StopAll();
-  PassTime(10'000, {dead});
+  Kill(dead);
+  PassTime(10'000);
   Repair();
   EXPECT_THAT(Row().chain, Contains(dead)) << "it may come back within the repair delay";
-  PassTime(40'000, {dead});
+  PassTime(40'000);
   Repair();
   EXPECT_THAT(Row().chain, Contains(ServerId(4)));
   ExpectWhole(3, contents_);
@@ -175,9 +175,9 @@ TEST_F(RepairTest, ADeadServersReplicasAreMadeAgainElsewhere) {
 TEST_F(RepairTest, BlocksBelowTheMinimumDoNotWaitForTheDelay) {
   MakeCluster(5);
   const FileBlockRecord before = Row();
-  Server(before.chain[0]).StopAll();
-  Server(before.chain[1]).StopAll();
-  PassTime(7'000, {before.chain[0], before.chain[1]});
+  Kill(before.chain[0]);
+  Kill(before.chain[1]);
+  PassTime(7'000);
   Repair();
   ExpectWhole(3, contents_);
 }
@@ -185,13 +185,14 @@ TEST_F(RepairTest, BlocksBelowTheMinimumDoNotWaitForTheDelay) {
 TEST_F(RepairTest, AReturningServersHeldReplicaIsTheBaseOfTheCopy) {
   MakeCluster(3, 4 << 20);
   const ServerId away = Row().chain[2];
-  Server(away).StopAll();
+  Kill(away);
   ASSERT_EQ(Recover({away}, StatusCode::kUnavailable).info.status.code, 0);
   const std::string change = testing_support::Pattern(11, 4096);
   ASSERT_TRUE(Write(8192, change).ok());
   std::string expected = contents_;
   expected.replace(8192, change.size(), change);
   Server(away).Restart();
+  killed_.erase(away);
   RegisterServer(away, Server(away).port(), 2);
   incarnations_[away] = 2;
   RepairCounters& counters = RepairCounters::Get();
@@ -312,7 +313,7 @@ TEST_F(RepairTest, ABlockIsCopiedWhileItIsWrittenTo) {
   MakeCluster(4, 1 << 20);
   contents_.resize(1 << 20);
   const ServerId dead = Row().chain[2];
-  Server(dead).StopAll();
+  Kill(dead);
   ASSERT_EQ(Recover({dead}, StatusCode::kUnavailable).info.status.code, 0);
   std::atomic<bool> done{false};
   std::thread repair([&] {
