@@ -306,7 +306,7 @@ class BlockStore {
   ///   nothing              a new, incomplete replica is made on a disk with room (kNoSpace)
   ///   an incomplete one    is used as it is
   ///   a damaged header     goes to the quarantine; as with nothing
-  ///   generation == finish (sealed) is used as it is
+  ///   generation == finish (sealed) is used as it is, but an empty one becomes incomplete
   ///   below source_generation (it left its chain) becomes incomplete
   ///   anything else        kConflict
   /// The answer's table.generation is what Write and Truncate have to be called with. Pages are

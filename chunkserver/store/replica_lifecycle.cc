@@ -164,8 +164,11 @@ Status BlockStore::PrepareBase(BlockHandle& handle, Generation source_generation
     incomplete_->Touch(handle.block);
     return Status::Ok();
   }
-  if (finish != Generation(0) && own == finish) return Status::Ok();
-  if (own >= source_generation) {
+  // An empty one may have been made by its seal in the place of one that was lost: half of a copy must
+  // not pass for a replica, should the copy break off.
+  const bool made_by_seal = handle.replica->length() == 0 && expected_length > 0;
+  if (finish != Generation(0) && own == finish && !made_by_seal) return Status::Ok();
+  if (own >= source_generation && own != finish) {
     return Status(StatusCode::kConflict, "block " + std::to_string(handle.block.value()) +
                                              ": the replica here has generation " +
                                              std::to_string(own.value()) +

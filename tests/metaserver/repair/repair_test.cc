@@ -129,6 +129,81 @@ TEST_F(RepairTest, ASurvivorWithAnotherTailIsMadeEqual) {
   ExpectWhole(3, expected);
 }
 
+TEST_F(RepairTest, AnEmptyMemberIsIncompleteWhileItPulls) {
+  MakeCluster(3);
+  BlockStore& store = Server(ServerId(1)).store();
+  const BlockId other(block_.value() + 100);
+  ASSERT_TRUE(store.Seal(other, Generation(5), true, false, false).ok());
+  auto base = store.OpenPullBase(other, Generation(5), Generation(5), 8192, false);
+  ASSERT_TRUE(base.ok()) << base.status().ToString();
+  EXPECT_EQ(base->table.generation, Generation(0));
+  // The copy breaks off; the next attempt does not take it for a member's replica.
+  const auto sealed = store.Seal(other, Generation(6), false, false, false);
+  ASSERT_TRUE(sealed.ok());
+  EXPECT_TRUE(sealed->absent);
+}
+
+TEST_F(RepairTest, FullServersGiveToEmptyOnesUntilTheyAreEven) {
+  MakeCluster(4);
+  // As the servers' reports would have it: three are nearly full, one is empty.
+  const auto report = [&](ServerId id, int64_t used) {
+    wire::HeartbeatRequest request;
+    request.server_id = static_cast<int32_t>(id.value());
+    request.incarnation = 1;
+    request.disks = RegisterRequest(1).disks;
+    request.disks[0].total_bytes = 1 << 20;
+    request.disks[0].available_bytes = 900 << 10;
+    request.disks[0].replica_bytes = used;
+    wire::HeartbeatResponse response;
+    registry_->Heartbeat(response, request);
+    ASSERT_EQ(response.info.status.code, 0);
+  };
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "balance",
+                           [&](OperationContext& context) -> Status {
+                             BalanceRecord record;
+                             record.state = BalanceState::kRunning;
+                             record.started_at_ns = context.now_ns;
+                             MutableTables(context.transaction).PutBalance(record);
+                             return Status::Ok();
+                           })
+                  .ok());
+  const auto before = Row().chain;
+  for (int i = 0; i < 100; ++i) {
+    Advance(200);
+    for (const auto& [id, server] : chunk_servers_) {
+      report(id,
+             ContainsServer(Row().chain, id) ? (before == Row().chain ? 300 << 10 : 200 << 10) : 0);
+    }
+    while (services_->repair().Step()) {
+    }
+    while (services_->repair().WorkOnce()) {
+    }
+    if (Row().chain != before) break;
+  }
+  EXPECT_THAT(Row().chain, Contains(ServerId(4)));
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, ThreadsRepairByThemselvesAndStopAtOnce) {
+  MakeCluster(5, 2 << 20);
+  services_->StartBackground();
+  const ServerId first = Row().chain[0];
+  const ServerId second = Row().chain[1];
+  Kill(first);
+  Kill(second);
+  PassTime(7'000);
+  EXPECT_TRUE(testing_support::Eventually([&] {
+    PassTime(100);
+    return Row().chain.size() == 3 && !ContainsServer(Row().chain, first) &&
+           !ContainsServer(Row().chain, second);
+  }));
+  ExpectWhole(3, contents_);
+  services_->BecomeStandby();
+  consensus_->Depose();
+  EXPECT_TRUE(services_->repair().Report().queue.empty());
+}
+
 TEST_F(RepairTest, AnUnwrittenBlockIsReplaced) {
   MakeCluster(4);
   const int64_t other = CreateOk(session_, "g");
