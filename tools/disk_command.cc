@@ -17,6 +17,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kPoll{500};
+/// A server's count of replicas is of its last heartbeat, and only those from so long after the
+/// command on tell of a drain.
+constexpr std::chrono::milliseconds kCommandKnown{2'500};
 /// Fewer characters of a uuid name no disk.
 constexpr size_t kMinUuidPrefix = 4;
 
@@ -72,6 +75,7 @@ int AwaitDrained(const Arguments& arguments, const AdminClient& client, int32_t 
                  const std::string& disk_uuid) {
   ProgressLine progress;
   int64_t at_start = -1;
+  const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     auto status = client.GetStatus();
     if (!status.ok()) return ExitStatus(status.status());
@@ -83,7 +87,10 @@ int AwaitDrained(const Arguments& arguments, const AdminClient& client, int32_t 
     if (disk == nullptr) {
       return ExitStatus(Status(StatusCode::kConflict, "the server does not report the disk"));
     }
-    if (disk->state == wire::DiskState::DRAINING && disk->replica_count == 0) {
+    const auto heard = std::chrono::steady_clock::now() - begin -
+                       std::chrono::milliseconds(server->last_heartbeat_ms);
+    if (server->last_heartbeat_ms >= 0 && heard >= kCommandKnown &&
+        disk->state == wire::DiskState::DRAINING && disk->replica_count == 0) {
       Print(arguments.json, DiskJson(*disk), "drained: it can be taken out\n");
       return kExitOk;
     }

@@ -150,7 +150,8 @@ int All(const Arguments& arguments, const AdminClient& client,
 
 int Run(const Arguments& arguments, const AdminClient& client) {
   for (const std::string& label : arguments.labels) {
-    if (const size_t at = label.find('='); at == 0 || at + 1 >= label.size()) {
+    const size_t at = label.find('=');
+    if (at == std::string::npos || at == 0 || at + 1 == label.size()) {
       return UsageError(Status(StatusCode::kInvalidArgument,
                                "--lose " + label + ": LABEL=VALUE, for example rack=r1"));
     }

@@ -5,6 +5,13 @@
 #include "common/log/log.h"
 
 namespace tercet {
+namespace {
+
+/// How long a report waits until bad replicas that were found are told.
+constexpr std::chrono::milliseconds kTellInterval{100};
+constexpr int kTellTries = 30;
+
+}  // namespace
 
 DigestReporter::DigestReporter(BlockStore& store, RegistryLink& link,
                                std::chrono::milliseconds interval)
@@ -54,7 +61,21 @@ void DigestReporter::Run() {
   }
 }
 
+void DigestReporter::FindLost() {
+  if (store_.FindLostFiles() == 0) return;
+  // Heartbeats tell the active which were lost; who asked for this report is to find them noted.
+  std::unique_lock lock(mutex_);
+  for (int waited = 0; waited < kTellTries && !stopping_; ++waited) {
+    lock.unlock();
+    const bool told = store_.TakeBadReplicas(1).empty();
+    lock.lock();
+    if (told) return;
+    wake_.wait_for(lock, kTellInterval, [this] { return stopping_; });
+  }
+}
+
 Status DigestReporter::Report(const Sender& sender) {
+  FindLost();
   wire::ReportDigestsRequest request;
   request.server_id = sender.server_id;
   request.incarnation = sender.incarnation;

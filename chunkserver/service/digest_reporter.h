@@ -33,6 +33,8 @@ class DigestReporter {
     int64_t incarnation = 0;
   };
   void Run();
+  /// Replicas whose files are gone are not reported as there.
+  void FindLost();
   Status Report(const Sender& sender);
   Status ReportRange(const Sender& sender, int64_t range);
   /// Of the `reported` replicas of a range those that the journal does not know.

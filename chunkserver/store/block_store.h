@@ -336,6 +336,10 @@ class BlockStore {
 
   // ---- bad replicas ----
 
+  /// Compares the index with the names in the disks' folders: what has no file any more leaves the
+  /// index and is reported as missing. Returns how many. Reads no replica; a folder at a time.
+  uint64_t FindLostFiles();
+
   /// Up to `max` of the bad replicas that were found, the oldest first. They are offered again
   /// until AcknowledgeBadReplicas.
   std::vector<BadReplicaFound> TakeBadReplicas(size_t max);
@@ -412,6 +416,9 @@ class BlockStore {
   Status ExamineOpened(BlockHandle& handle, const Location& location);
   Status VerifyAfterCrash(BlockHandle& handle);
   void Close(BlockHandle& handle);
+  Result<uint64_t> FindLostFilesOn(StoreDisk& disk);
+  /// With a look at the file itself, under the block's lock.
+  Result<bool> ForgetIfLost(StoreDisk& disk, BlockId block);
   /// Makes the block's replica on the disk with the most room. `fill` writes its first bytes; the
   /// replica is empty without it.
   using Fill = std::function<Status(ReplicaFile&)>;

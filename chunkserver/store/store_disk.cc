@@ -211,6 +211,14 @@ std::string StoreDisk::PathOf(BlockId block) const {
   return FolderOf(block) + "/" + ReplicaFileName(block);
 }
 
+Result<std::vector<std::string>> StoreDisk::NeighboursOf(BlockId block) const {
+  auto names = disk_.List(FolderOf(block));
+  if (names.code() == StatusCode::kNotFound) return std::vector<std::string>();
+  return names;
+}
+
+Result<bool> StoreDisk::HasFile(BlockId block) const { return disk_.Exists(PathOf(block)); }
+
 Result<std::unique_ptr<File>> StoreDisk::OpenReplica(BlockId block) {
   return disk_.Open(PathOf(block), OpenMode::kReadWrite);
 }

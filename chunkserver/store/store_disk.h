@@ -103,6 +103,9 @@ class StoreDisk {
 
   std::string FolderOf(BlockId block) const;
   std::string PathOf(BlockId block) const;
+  /// The names in the block's folder; none when there is no folder.
+  Result<std::vector<std::string>> NeighboursOf(BlockId block) const;
+  Result<bool> HasFile(BlockId block) const;
   Result<std::unique_ptr<File>> OpenReplica(BlockId block);
   /// The new, empty file. One that is there already is a left-over: it goes to the quarantine.
   Result<std::unique_ptr<File>> CreateReplicaFile(BlockId block);

@@ -1,5 +1,6 @@
 // BlockStore: what is done now and then.
 #include <algorithm>
+#include <set>
 
 #include "chunkserver/store/store_internal.h"
 #include "common/log/log.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr uint64_t kRoomBytes = 4 * uint64_t{kMaxBlockBytes};
 /// So many marked replicas are verified at once after a crash of the process.
 constexpr size_t kVerifiedAtOnce = 4;
+constexpr size_t kListedAtOnce = 1'000;
 
 }  // namespace
 
@@ -116,6 +118,58 @@ void BlockStore::CheckDisks() {
     Status present = Note(disk.get(), disk->CheckPresent());
     if (!present.ok() && disk->healthy()) LOG_WARN_LIMITED("a disk was not checked: {}", present);
   }
+}
+
+uint64_t BlockStore::FindLostFiles() {
+  uint64_t lost = 0;
+  for (auto& disk : disks_) {
+    if (!disk->healthy() || !disk->has_index()) continue;
+    auto found = FindLostFilesOn(*disk);
+    if (found.ok()) {
+      lost += *found;
+    } else {
+      LOG_WARN_LIMITED("the folders of a disk were not compared with its index disk={}: {}",
+                       disk->path(), Note(disk.get(), found.status()));
+    }
+  }
+  return lost;
+}
+
+Result<uint64_t> BlockStore::FindLostFilesOn(StoreDisk& disk) {
+  uint64_t lost = 0;
+  std::string folder;
+  std::set<std::string> names;  // in the folder
+  BlockId after(0);
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::vector<ReplicaInfo> replicas,
+                     ListDisk(disk.identity().disk_uuid, after, kListedAtOnce));
+    if (replicas.empty()) return lost;
+    after = replicas.back().block;
+    for (const ReplicaInfo& replica : replicas) {
+      if (disk.FolderOf(replica.block) != folder) {
+        folder = disk.FolderOf(replica.block);
+        ASSIGN_OR_RETURN(const std::vector<std::string> listed, disk.NeighboursOf(replica.block));
+        names = std::set<std::string>(listed.begin(), listed.end());
+      }
+      const std::string path = disk.PathOf(replica.block);
+      if (names.contains(path.substr(folder.size() + 1))) continue;
+      ASSIGN_OR_RETURN(const bool gone, ForgetIfLost(disk, replica.block));
+      lost += gone ? 1 : 0;
+    }
+  }
+}
+
+Result<bool> BlockStore::ForgetIfLost(StoreDisk& disk, BlockId block) {
+  std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+  std::unique_lock lock(handle->mutex);
+  // Deleted, moved or made since the folder was listed.
+  auto location = Locate(block);
+  if (!location.ok() || location->disk != &disk) return false;
+  ASSIGN_OR_RETURN(const bool there, disk.HasFile(block));
+  if (there) return false;
+  // A file that is open could be read and written on, until the server ends.
+  Close(*handle);
+  return OpenReplica(*handle).code() == StatusCode::kNotFound;
 }
 
 std::vector<BadReplicaFound> BlockStore::TakeBadReplicas(size_t max) {

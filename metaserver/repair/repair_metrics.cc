@@ -25,7 +25,10 @@ RepairCounters::RepairCounters()
       failed_attempts(GetCounter("tercet_repair_failed_attempts_total",
                                  "Attempts to change a chain that failed")),
       lost_pages(GetCounter("tercet_lost_pages_total",
-                            "Pages of 4 KiB whose damage no other replica could mend")) {}
+                            "Pages of 4 KiB whose damage no other replica could mend")) {
+  // Shown from the start, so that the first one is an increase.
+  for (const int reason : {1, 2, 3}) BadReplicaCounter(reason);
+}
 
 prometheus::Counter& BadReplicaCounter(int reason) {
   const char* name = reason == 1 ? "damaged" : reason == 2 ? "missing" : "suspect";

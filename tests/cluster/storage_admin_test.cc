@@ -167,7 +167,10 @@ TEST_F(StorageAdminTest, EveryMetricThatAnAlertNamesIsThere) {
                    node["metrics"].get<std::string>() + "/metrics\").read().decode())'")
                  .output;
   }
+  // Only with several members, and only while a disk is drained.
+  const std::regex elsewhere("tercet_metaserver_member_.*|tercet_disk_drain_blocked");
   for (const std::string& metric : wanted) {
+    if (std::regex_match(metric, elsewhere)) continue;
     EXPECT_NE(found.find("\n" + metric), std::string::npos) << metric << " is exported by nobody";
   }
 }
@@ -177,7 +180,12 @@ TEST_F(StorageAdminTest, ZServersAreDrainedUnderLoadAndRemoved) {
   Shell("mkdir -p " + Path("d"));
   const std::string data = Pattern(1 << 20, 44);
   for (int i = 0; i < 20; ++i) WriteFile(Path("d/f" + std::to_string(i)), data);
-  Shell("rm -rf " + Path("p"));  // wanted four replicas
+  // Wanted four replicas.
+  if (std::filesystem::exists(Path("p"))) {
+    ASSERT_TRUE(cluster_->Tercet("policy set /p --replicas 3").ok());
+    ASSERT_TRUE(Eventually(30, [&] { return ReplicasOf("p/sub/old") == 3; }));
+    ASSERT_TRUE(Eventually(30, [&] { return ReplicasOf("p/sub/new") == 3; }));
+  }
   std::atomic<bool> stop{false};
   std::atomic<int> failures{0};
   std::atomic<int> written{0};

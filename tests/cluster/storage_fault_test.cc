@@ -50,7 +50,7 @@ TEST_F(StorageFaultTest, KilledAndStoppedServersCostWritersAPauseOnly) {
   Cluster cluster(FourServers());
   ASSERT_TRUE(cluster.Up());
   const std::string rhythm = LongTests() ? " --minutes 10 --interval 20s --down 10s"
-                                         : " --rounds 3 --interval 4s --down 2s";
+                                         : " --rounds 2 --interval 3s --down 2s";
   for (const std::string kind : {"kill", "stop"}) {
     SCOPED_TRACE(kind);
     PassDrill(cluster, "--kind " + kind + rhythm);
@@ -65,7 +65,7 @@ TEST_F(StorageFaultTest, APowerCutLosesNothingThatWasSynced) {
   Cluster cluster(options);
   ASSERT_TRUE(cluster.Up());
   PassDrill(cluster, LongTests() ? "--kind power --rounds 20 --interval 20s --down 10s"
-                                 : "--kind power --rounds 2 --interval 5s --down 2s");
+                                 : "--kind power --rounds 2 --interval 3s --down 1s");
 }
 
 TEST_F(StorageFaultTest, AServerThatIsGoneForGoodIsReplacedAndOneThatComesBackEarlyIsNot) {
@@ -124,11 +124,15 @@ TEST_F(StorageFaultTest, AWriterOfOneFileGoesOnWhenEachOfItsServersIsKilledInTur
         << strerror(errno);
     // In the middle of frames that are under way; the one before is back by then.
     if (done % (16 << 20) == (4 << 20)) {
-      if (!victim.empty()) ASSERT_TRUE(cluster.Start(victim));
+      if (!victim.empty()) {
+        ASSERT_TRUE(cluster.Start(victim));
+      }
       victim = "chunk" + std::to_string(1 + done / (16 << 20));
       ASSERT_TRUE(cluster.Kill(victim));
     }
-    if (done % (8 << 20) == 0) ASSERT_EQ(fsync(fd), 0) << strerror(errno);
+    if (done % (8 << 20) == 0) {
+      ASSERT_EQ(fsync(fd), 0) << strerror(errno);
+    }
   }
   EXPECT_EQ(fsync(fd), 0) << strerror(errno);
   EXPECT_EQ(close(fd), 0) << strerror(errno);

@@ -152,6 +152,18 @@ TEST_F(BlockReaderTest, AllReplicasDamagedIsCorruption) {
   }
 }
 
+TEST_F(BlockReaderTest, ReplicasThatAreDamagedInDifferentPagesAreAWholeOneTogether) {
+  uint32_t page = 10;
+  for (FakeChunkServer* server : servers_) server->DamagePage(kBlock, page++, true);
+  ExpectGoodRead(0, 1 << 20);
+  ExpectGoodRead(10 * 4096 + 5, 3 * 4096);
+  // Damaged everywhere in one page more: only that one is lost.
+  for (FakeChunkServer* server : servers_) server->DamagePage(kBlock, 40, true);
+  ExpectGoodRead(0, 40 * 4096);
+  std::string out(1 << 20, '\0');
+  EXPECT_EQ(reader_->Read(target_, 0, out).code(), StatusCode::kCorruption);
+}
+
 TEST_F(BlockReaderTest, DeadServersAreSkippedAndNotAskedAgainForAWhile) {
   tail_.Stop();
   middle_.Stop();
