@@ -291,8 +291,9 @@ class ChainWalkTest : public ReplicaTest, public testing::WithParamInterface<int
       const auto& [server, block] = where;
       const auto owner = *tables().FindBlockOwner(Block(block));
       if (owner) {
-        const auto row = *tables().FindFileBlock(owner->inode, owner->index);
-        if (ContainsId32(row->chain, server)) continue;
+        const auto row = tables().FindFileBlock(owner->inode, owner->index);
+        ASSERT_TRUE(row.ok() && row->has_value());
+        if (ContainsId32(row->value().chain, server)) continue;
         const auto repair = Repair(block);
         if (repair && ContainsId32(repair->targets, server) &&
             repair->sealing.value() >= replica.generation) {
