@@ -16,6 +16,7 @@ ServerVerdicts JudgeServers(const ServerTable& table, int64_t now_ms, int64_t re
       verdict = ServerVerdict::kRemoved;
     } else if (table.IsAlive(server)) {
       if (server.service == ServiceState::kDraining) verdict = ServerVerdict::kLeaving;
+      if (server.suspected()) verdicts.suspected.insert(server.id);
     } else if (server.service == ServiceState::kMaintenance || silent_ms < repair_delay_ms) {
       verdict = ServerVerdict::kAway;
     } else {
@@ -86,7 +87,12 @@ Result<std::optional<BlockSituation>> ExamineBlock(const View& view, const Serve
                                      [&](ServerId server) { return verdicts.Alive(server); }));
   health.leaving = static_cast<int>(situation.leaving.size());
   // Who is expected back counts, unless writers wait for more.
-  if (health.good >= health.minimum) health.good += static_cast<int>(situation.away.size());
+  for (const ServerId server : situation.block().stale) {
+    if (verdicts.ExpectedBack(server)) situation.returning.push_back(server);
+  }
+  if (health.good >= health.minimum) {
+    health.good += static_cast<int>(situation.away.size() + situation.returning.size());
+  }
   // One that is only silent may hold the block as it should be.
   const bool all_known =
       std::all_of(situation.gone.begin(), situation.gone.end(),

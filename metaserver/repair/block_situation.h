@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -30,10 +31,15 @@ enum class ServerVerdict : uint8_t {
 
 struct ServerVerdicts {
   std::map<ServerId, ServerVerdict> servers;
+  /// Alive by their heartbeats, but somebody could not reach them a moment ago.
+  std::set<ServerId> suspected;
 
   ServerVerdict Of(ServerId server) const {
     const auto found = servers.find(server);
     return found == servers.end() ? ServerVerdict::kRemoved : found->second;
+  }
+  bool ExpectedBack(ServerId server) const {
+    return Of(server) == ServerVerdict::kAway || suspected.contains(server);
   }
   bool Alive(ServerId server) const {
     const ServerVerdict verdict = Of(server);
@@ -59,6 +65,9 @@ struct BlockSituation {
   std::vector<ServerId> away;     // not bad
   std::vector<ServerId> gone;     // or removed
   std::vector<ServerId> leaving;  // of the good ones
+  /// Servers outside of the chain that hold a stale replica and are expected back: bringing them up
+  /// to date costs less than a new copy, so they are waited for.
+  std::vector<ServerId> returning;
   /// No good member is left, and all that could come back or are there have suspect or damaged
   /// replicas.
   bool only_bad_left = false;

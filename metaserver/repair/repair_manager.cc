@@ -356,7 +356,8 @@ RepairManager::Facts RepairManager::MakeFacts(const BlockSituation& situation,
   }
   switch (repair_class) {
     case RepairClass::kBelowWanted:
-      facts.new_ones = wanted - count(situation.good) - count(situation.away) - count(facts.heal);
+      facts.new_ones = wanted - count(situation.good) - count(situation.away) -
+                       count(situation.returning) - count(facts.heal);
       break;
     case RepairClass::kDrain:
       facts.new_ones = count(situation.leaving);

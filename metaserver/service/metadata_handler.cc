@@ -142,7 +142,7 @@ class MetadataHandler final : public wire::MetadataServiceIf {
     const AnswerBasis basis = parts_.proposer.Basis();
     Status status;
     if (basis.epoch.value() != 0) status = Recover(basis.epoch, request, &response);
-    // An answer that was made is not taken back because of a new epoch: it is journaled.
+    // The answer is of the state after the attempt, not of the one it began with.
     parts_.proposer.FillInfo({basis.epoch, parts_.proposer.Basis().index}, status, &response.info);
   }
   void ReportBadReplicas(wire::ReportBadReplicasResponse& response,

@@ -258,7 +258,7 @@ TEST_F(RepairTest, BlocksBelowTheMinimumDoNotWaitForTheDelay) {
 }
 
 TEST_F(RepairTest, AReturningServersHeldReplicaIsTheBaseOfTheCopy) {
-  MakeCluster(3, 4 << 20);
+  MakeCluster(4, 4 << 20);
   const ServerId away = Row().chain[2];
   Kill(away);
   ASSERT_EQ(Recover({away}, StatusCode::kUnavailable).info.status.code, 0);
@@ -266,6 +266,12 @@ TEST_F(RepairTest, AReturningServersHeldReplicaIsTheBaseOfTheCopy) {
   ASSERT_TRUE(Write(8192, change).ok());
   std::string expected = contents_;
   expected.replace(8192, change.size(), change);
+  // It is waited for: a copy on another server would cost more.
+  Repair();
+  EXPECT_EQ(Row().chain.size(), 2u);
+  PassTime(7'000);
+  Repair();
+  EXPECT_EQ(Row().chain.size(), 2u);
   Server(away).Restart();
   killed_.erase(away);
   RegisterServer(away, Server(away).port(), 2);
@@ -275,6 +281,7 @@ TEST_F(RepairTest, AReturningServersHeldReplicaIsTheBaseOfTheCopy) {
   Repair();
   ExpectWhole(3, expected);
   EXPECT_THAT(Row().chain, Contains(away));
+  EXPECT_THAT(Row().chain, Not(Contains(ServerId(4))));
   EXPECT_LT(counters.repaired_bytes.Value() - before, 100'000);
 }
 
@@ -390,6 +397,7 @@ TEST_F(RepairTest, ABlockIsCopiedWhileItIsWrittenTo) {
   const ServerId dead = Row().chain[2];
   Kill(dead);
   ASSERT_EQ(Recover({dead}, StatusCode::kUnavailable).info.status.code, 0);
+  PassTime(50'000);
   std::atomic<bool> done{false};
   std::thread repair([&] {
     Repair();
