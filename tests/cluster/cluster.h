@@ -27,7 +27,7 @@ struct ClusterOptions {
   bool data_images = false;  // of metaservers and witnesses
   int disks_per_chunkserver = 1;
   int disk_image_mb = 0;            // of chunk servers; needs root and loop devices
-  std::vector<std::string> labels;  // "chunk1:rack=a"
+  std::vector<std::string> labels = {};  // "chunk1:rack=a"
 };
 
 /// Lives in a folder of its own, which is removed with it. Not thread-safe.
