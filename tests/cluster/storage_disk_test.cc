@@ -47,6 +47,15 @@ TEST(StorageDiskTest, AFullDiskIsEnospcForItsWriterAndIsUsedAgainWhenEmptied) {
   EXPECT_TRUE(ReadFile(cluster.mount() + "/kept") == kept);
 }
 
+/// Of all servers' disks, as the active knows it.
+int64_t UsedBytes(Cluster& cluster) {
+  int64_t used = 0;
+  for (const auto& server : cluster.TercetJson("server list")) {
+    used += server["used_bytes"].get<int64_t>();
+  }
+  return used;
+}
+
 TEST(StorageDiskTest, AnEmptyServerIsFilledByABalanceThatCanBePaused) {
   if (!LoopDevices()) GTEST_SKIP() << "needs root and loop devices";
   ClusterOptions options;
@@ -63,8 +72,10 @@ TEST(StorageDiskTest, AnEmptyServerIsFilledByABalanceThatCanBePaused) {
   ASSERT_TRUE(plan.is_object());
   EXPECT_GT(plan["bytes_to_move"], 0) << plan.dump(2);
   EXPECT_EQ(plan["servers"].size(), 4u);
-  // A plan for a cluster that has changed since is refused.
+  // A plan for a cluster that has changed since is refused, as soon as the servers have said so.
+  const int64_t used_before = UsedBytes(cluster);
   ASSERT_EQ(Fill(cluster.mount() + "/more", 60), 0);
+  ASSERT_TRUE(Eventually(20, [&] { return UsedBytes(cluster) > used_before + (150ll << 20); }));
   const ShellResult old = cluster.Tercet("balance start --plan " + plan["plan"].get<std::string>());
   if (old.status == 0) ADD_FAILURE() << "an old plan was taken: " << old.output;
   ASSERT_TRUE(cluster.Tercet("repair limit --move 4MiB").ok());

@@ -89,8 +89,8 @@ TEST_F(StorageFaultTest, AServerThatIsGoneForGoodIsReplacedAndOneThatComesBackEa
   ASSERT_TRUE(cluster.Tercet("repair limit --delay 1s").ok());
   ASSERT_TRUE(cluster.Kill("chunk3"));
   const int gone = cluster.ServerId("chunk3");
-  EXPECT_TRUE(Eventually(60, [&] {
-    const auto info = cluster.TercetJson("file info " + path + "0");
+  const auto left = [&](const std::string& file) {
+    const auto info = cluster.TercetJson("file info " + file);
     if (!info.is_object()) return false;
     for (const auto& block : info["blocks"]) {
       if (block["replicas"].size() != 3) return false;
@@ -98,7 +98,11 @@ TEST_F(StorageFaultTest, AServerThatIsGoneForGoodIsReplacedAndOneThatComesBackEa
         if (replica["server_id"] == gone) return false;
       }
     }
-    return Clean(cluster);
+    return true;
+  };
+  // Each of them: not all have a replica on the one that is gone.
+  EXPECT_TRUE(Eventually(60, [&] {
+    return left(path + "0") && left(path + "1") && left(path + "2") && Clean(cluster);
   })) << cluster.Tercet("fsck").output;
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(ReadFile(path + std::to_string(i)) == data);
 
