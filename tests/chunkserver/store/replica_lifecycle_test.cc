@@ -270,5 +270,25 @@ TEST_F(ReplicaLifecycle, AReplicaWithoutItsFileIsReportedAsMissing) {
       << "an empty one in its place is not to be trusted";
 }
 
+TEST_F(ReplicaLifecycle, LostFilesAreFoundWithoutReadingEvenWhenTheyAreOpen) {
+  ASSERT_OK(Write(Generation(6), "data", true));
+  ASSERT_OK(WriteData(*store_, BlockId(8), 0, "data", true, Generation(6)));
+  ASSERT_OK(WriteData(*store_, BlockId(5'000), 0, "data", true, Generation(6)));  // another folder
+  EXPECT_EQ(store_->FindLostFiles(), 0u);
+  EXPECT_TRUE(store_->TakeBadReplicas(10).empty());
+  const std::string path = store_->Stat(kBlock)->file_path;
+  const std::string far = store_->Stat(BlockId(5'000))->file_path;
+  ASSERT_OK(disk().Remove(path));
+  ASSERT_OK(disk().Remove(far));
+  EXPECT_EQ(store_->FindLostFiles(), 2u);
+  EXPECT_EQ(
+      store_->TakeBadReplicas(10),
+      (std::vector<BadReplicaFound>{{kBlock, Generation(6), ReplicaFault::kMissing},
+                                    {BlockId(5'000), Generation(6), ReplicaFault::kMissing}}));
+  EXPECT_EQ(ReadCode(Generation(6)), StatusCode::kNotFound);
+  EXPECT_TRUE(store_->Stat(BlockId(8)).ok());
+  EXPECT_EQ(store_->FindLostFiles(), 0u);
+}
+
 }  // namespace
 }  // namespace tercet
