@@ -342,10 +342,7 @@ Result<ChunkDrillReport> RunChunkDrill(const ChunkDrillOptions& options, DevClus
 std::chrono::nanoseconds ChunkDrillReport::Percentile(double share) const {
   std::vector<std::chrono::nanoseconds> pauses;
   for (const ChunkDrillRound& round : rounds) pauses.push_back(round.pause);
-  if (pauses.empty()) return std::chrono::nanoseconds(0);
-  std::sort(pauses.begin(), pauses.end());
-  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(pauses.size())));
-  return pauses[std::max<size_t>(rank, 1) - 1];
+  return PercentileOf(std::move(pauses), share);
 }
 
 void JudgeChunkDrill(ChunkDrillReport* report) {

@@ -440,18 +440,9 @@ void ChunkLoad::ForgetBefore(PauseLog::Clock::time_point time) {
 }
 
 LoadPause ChunkLoad::PauseSince(PauseLog::Clock::time_point time) const {
-  LoadPause pause;
-  std::vector<std::chrono::nanoseconds> all;
-  for (const auto& worker : workers_) {
-    const ThreadPause of_thread = worker->log.LongestSince(time);
-    all.push_back(of_thread.longest);
-    if (of_thread.longest < pause.longest) continue;
-    pause.longest = of_thread.longest;
-    pause.operation = of_thread.operation;
-  }
-  std::sort(all.begin(), all.end());
-  if (!all.empty()) pause.median_of_threads = all[all.size() / 2];
-  return pause;
+  std::vector<ThreadPause> threads;
+  for (const auto& worker : workers_) threads.push_back(worker->log.LongestSince(time));
+  return PauseOfLoad(threads);
 }
 
 Result<ChunkLoadVerdict> ChunkLoad::Verify() const {

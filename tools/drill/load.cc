@@ -334,18 +334,9 @@ void DrillLoad::ForgetBefore(PauseLog::Clock::time_point time) {
 }
 
 LoadPause DrillLoad::PauseSince(PauseLog::Clock::time_point time) const {
-  LoadPause pause;
-  std::vector<std::chrono::nanoseconds> all;
-  for (const auto& worker : workers_) {
-    const ThreadPause of_thread = worker->log.LongestSince(time);
-    all.push_back(of_thread.longest);
-    if (of_thread.longest < pause.longest) continue;
-    pause.longest = of_thread.longest;
-    pause.operation = of_thread.operation;
-  }
-  std::sort(all.begin(), all.end());
-  if (!all.empty()) pause.median_of_threads = all[all.size() / 2];
-  return pause;
+  std::vector<ThreadPause> threads;
+  for (const auto& worker : workers_) threads.push_back(worker->log.LongestSince(time));
+  return PauseOfLoad(threads);
 }
 
 bool DrillLoad::AllWentOnAfter(PauseLog::Clock::time_point time) const {

@@ -35,13 +35,6 @@ struct LoadCounts {
   uint64_t wrong = 0;       // with an answer that cannot be
 };
 
-/// Of all threads, in a window of time.
-struct LoadPause {
-  std::chrono::nanoseconds longest{0};
-  std::chrono::nanoseconds median_of_threads{0};
-  std::string operation;  // the longest one
-};
-
 /// What the check at the end found.
 struct LoadVerdict {
   uint64_t files = 0;     // compared

@@ -1,6 +1,7 @@
 #include "tools/drill/pause_log.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tercet {
 
@@ -57,6 +58,27 @@ ThreadPause PauseLog::LongestSince(Clock::time_point time) const {
 bool PauseLog::HasEndedOneBegunAfter(Clock::time_point time) const {
   std::lock_guard lock(mutex_);
   return count_ > 0 && last_begin_ended_ > time;
+}
+
+LoadPause PauseOfLoad(const std::vector<ThreadPause>& threads) {
+  LoadPause pause;
+  std::vector<std::chrono::nanoseconds> all;
+  for (const ThreadPause& thread : threads) {
+    all.push_back(thread.longest);
+    if (thread.longest < pause.longest) continue;
+    pause.longest = thread.longest;
+    pause.operation = thread.operation;
+  }
+  std::sort(all.begin(), all.end());
+  if (!all.empty()) pause.median_of_threads = all[all.size() / 2];
+  return pause;
+}
+
+std::chrono::nanoseconds PercentileOf(std::vector<std::chrono::nanoseconds> pauses, double share) {
+  if (pauses.empty()) return std::chrono::nanoseconds(0);
+  std::sort(pauses.begin(), pauses.end());
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(pauses.size())));
+  return pauses[std::max<size_t>(rank, 1) - 1];
 }
 
 }  // namespace tercet

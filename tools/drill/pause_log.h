@@ -54,4 +54,15 @@ class PauseLog {
   uint64_t count_ = 0;
 };
 
+/// Of all threads of a load, in a window of time.
+struct LoadPause {
+  std::chrono::nanoseconds longest{0};
+  std::chrono::nanoseconds median_of_threads{0};
+  std::string operation;  // the longest one
+};
+LoadPause PauseOfLoad(const std::vector<ThreadPause>& threads);
+
+/// The value below or at which `share` of the pauses are, by the nearest rank; 0 without any.
+std::chrono::nanoseconds PercentileOf(std::vector<std::chrono::nanoseconds> pauses, double share);
+
 }  // namespace tercet
