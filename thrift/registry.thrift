@@ -23,6 +23,8 @@ struct DiskReport {
   10: i64 replica_bytes = 0,
   /** When the round of verification that was completed last began; 0: none was. Nanoseconds since 1970. */
   11: i64 scrubbed_since_ns = 0,
+  /** It is draining, and no other disk of the server has room for what is left. */
+  12: bool no_room = false,
 }
 
 /** Never renumber. */
@@ -55,6 +57,9 @@ struct RegisterServerResponse {
   2: i32 server_id = 0,
   3: binary cluster_id,
   4: i32 heartbeat_interval_ms = 0,
+  /** Blocks from this id on had not been given out when this was answered. Of those below, the server makes no replica
+   *  for a client's write any more: it may have had one and lost it. */
+  5: i64 next_block_id = 0,
 }
 
 struct DeleteReplicaTask {
@@ -73,6 +78,9 @@ enum BadReplicaReason {
   MISSING = 2,
   /** The machine crashed while it had writes that were not on disk. */
   SUSPECT = 3,
+  /** Its bytes are sound, but it may differ from the others in what nobody acknowledged: a write ended in the middle, or
+   *  the server crashed, and the writer did not recover the block within 10 s. */
+  DOUBTFUL = 4,
 }
 struct BadReplica {
   1: i64 block_id = 0,
@@ -177,7 +185,8 @@ struct ReportReplicasRequest {
 }
 struct ReportReplicasResponse {
   1: common.ReplyInfo info,
-  /** Replicas the journal does not know: to be moved out of the way, never erased. */
+  /** Replicas of the report that the journal does not know: to be moved out of the way, never erased. One that has
+   *  another generation than was reported by then stays. */
   2: list<i64> quarantine,
 }
 

@@ -91,7 +91,7 @@ enum class StoreDiskState : int32_t {
 };
 
 /// Why a replica is no good. The numbers are those of wire::BadReplicaReason.
-enum class ReplicaFault : int32_t { kDamaged = 1, kMissing = 2, kSuspect = 3 };
+enum class ReplicaFault : int32_t { kDamaged = 1, kMissing = 2, kSuspect = 3, kDoubtful = 4 };
 
 /// A replica that was found to be bad.
 struct BadReplicaFound {
@@ -328,6 +328,9 @@ class BlockStore {
   void Doom(BlockId block, Generation up_to);
   /// Takes all Dooms back.
   void ForgetDooms();
+  /// A Write with `create` of an absent block below `floor` is kNotFound from now on: there may have
+  /// been a replica here that was lost. Only ever raised; not remembered over a restart.
+  void RaiseCreateFloor(BlockId floor);
 
   /// Compares pages [first_page, first_page + count) with the table, from the platter as far as
   /// possible, and returns the damaged ones, which are also reported (TakeBadReplicas).
@@ -340,6 +343,9 @@ class BlockStore {
   /// index and is reported as missing. Returns how many. Reads no replica; a folder at a time.
   uint64_t FindLostFiles();
 
+  /// A write to this replica ended in the middle: some member of its chain may have it, another not.
+  /// Taken with the bad replicas once 10 s have passed and it still has this generation.
+  void NoteDoubtful(BlockId block, Generation generation);
   /// Up to `max` of the bad replicas that were found, the oldest first. They are offered again
   /// until AcknowledgeBadReplicas.
   std::vector<BadReplicaFound> TakeBadReplicas(size_t max);
