@@ -194,8 +194,15 @@ enum RepairReason : uint8_t {
   kRepairSealing = 1 << 4,    // a reconfiguration is under way, or was given up
 };
 
-/// Why a replica is no good: same numbers as wire::BadReplicaReason; never change.
-enum class BadReplica : uint8_t { kDamaged = 1, kMissing = 2, kSuspect = 3 };
+/// What is the matter with a replica: same numbers as wire::BadReplicaReason; never change.
+enum class BadReplica : uint8_t {
+  kDamaged = 1,
+  kMissing = 2,
+  kSuspect = 3,
+  /// Its bytes are sound, but others may differ from it in what nobody acknowledged: it counts as a
+  /// good one until they were compared.
+  kDoubtful = 4,
+};
 
 /// Something is to be done about a block (metaserver/repair/protocol.md).
 struct RepairRecord {

@@ -25,7 +25,7 @@ enum PolicyBit : uint8_t {
 
 bool IsBadReplica(uint8_t reason) {
   return reason >= static_cast<uint8_t>(BadReplica::kDamaged) &&
-         reason <= static_cast<uint8_t>(BadReplica::kSuspect);
+         reason <= static_cast<uint8_t>(BadReplica::kDoubtful);
 }
 
 }  // namespace
