@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/crc32c.h"
 #include "common/rpc/wire_status.h"
+#include "metaserver/namespace/records.h"
 
 namespace tercet {
 namespace {
@@ -20,6 +22,8 @@ constexpr std::chrono::milliseconds kSendTimeout{1000};
 constexpr std::chrono::milliseconds kSlice{50};
 constexpr uint64_t kHelloRequest = 1;
 constexpr uint64_t kCommandRequest = 2;
+/// A checksum of four bytes for each page of 4096.
+constexpr uint32_t kMaxTableBytes = kMaxBlockSizeBytes / 4096 * 4;
 
 }  // namespace
 
@@ -38,6 +42,12 @@ std::unique_ptr<ChunkCommand> ChunkCommander::Pull(const ChunkPeer& peer,
                                                    const wire::PullHeader& header,
                                                    CommandDeadlines deadlines) {
   return Send(peer, wire::FrameKind::PULL, header, deadlines);
+}
+
+std::unique_ptr<ChunkCommand> ChunkCommander::Table(const ChunkPeer& peer,
+                                                    const wire::TableHeader& header,
+                                                    CommandDeadlines deadlines) {
+  return Send(peer, wire::FrameKind::TABLE, header, deadlines);
 }
 
 std::unique_ptr<ChunkCommand> ChunkCommander::Ping(const ChunkPeer& peer,
@@ -150,8 +160,10 @@ Status ChunkCommander::Receive(ChunkCommand* command) {
   command->connection_->SetReceiveTimeout(command->deadlines_.progress);
   std::string header;
   ASSIGN_OR_RETURN(const FramePrelude prelude, command->connection_->Receive(&header));
-  if (prelude.payload_bytes != 0) {
-    return Status(StatusCode::kCorruption, "an answer with a payload");
+  const bool is_table = prelude.kind == wire::FrameKind::TABLE_RESPONSE &&
+                        command->kind_ == wire::FrameKind::TABLE && command->greeted_;
+  if (prelude.payload_bytes > (is_table ? kMaxTableBytes : 0)) {
+    return Status(StatusCode::kCorruption, "an answer with a payload that does not belong there");
   }
   command->last_sign_ = SteadyClock::now();
   if (prelude.kind == wire::FrameKind::WORKING) return Status::Ok();
@@ -174,6 +186,9 @@ Status ChunkCommander::Receive(ChunkCommand* command) {
     case wire::FrameKind::PULL:
       RETURN_IF_ERROR(DecodeFrameHeader(header, &command->pull_));
       break;
+    case wire::FrameKind::TABLE:
+      RETURN_IF_ERROR(ReceiveTable(command, header, prelude.payload_bytes));
+      break;
     default: {
       wire::PingResponseHeader ping;
       RETURN_IF_ERROR(DecodeFrameHeader(header, &ping));
@@ -181,6 +196,17 @@ Status ChunkCommander::Receive(ChunkCommand* command) {
     }
   }
   Finish(command, Status::Ok());
+  return Status::Ok();
+}
+
+Status ChunkCommander::ReceiveTable(ChunkCommand* command, std::string_view header,
+                                    uint32_t bytes) {
+  RETURN_IF_ERROR(DecodeFrameHeader(header, &command->table_));
+  std::string page_crcs(bytes, '\0');
+  if (bytes > 0) {
+    RETURN_IF_ERROR(command->connection_->ReceivePayload(page_crcs.data(), page_crcs.size()));
+  }
+  command->content_ = {command->table_.length, Crc32c(page_crcs)};
   return Status::Ok();
 }
 

@@ -1,5 +1,5 @@
-// Commands of the active to chunk servers (SEAL, PULL, PING of thrift/data_plane.thrift) over
-// data-plane connections.
+// Commands of the active to chunk servers (SEAL, PULL, TABLE, PING of thrift/data_plane.thrift)
+// over data-plane connections.
 //
 // A command's life: sent (HELLO with it, on a new connection) → answered, or failed. It fails when
 // the server gives no sign for the progress deadline (an answer, or WORKING), when it has no answer
@@ -40,6 +40,14 @@ struct CommandDeadlines {
   std::chrono::milliseconds answer{5000};
 };
 
+/// What a replica's answer to TABLE says of its content: equal for equal content.
+struct ReplicaContent {
+  int32_t length = 0;
+  /// CRC-32C over the page checksums.
+  uint32_t table_crc = 0;
+  bool operator==(const ReplicaContent&) const = default;
+};
+
 /// One command under way. Belongs to one thread.
 class ChunkCommand {
  public:
@@ -54,6 +62,9 @@ class ChunkCommand {
   // The answer of a finished one with an OK status, of the kind that was sent.
   const wire::SealResponseHeader& seal() const { return seal_; }
   const wire::PullResponseHeader& pull() const { return pull_; }
+  const wire::TableResponseHeader& table() const { return table_; }
+  /// Of a table that was given.
+  const ReplicaContent& content() const { return content_; }
 
  private:
   friend class ChunkCommander;
@@ -71,6 +82,8 @@ class ChunkCommand {
   Status status_;
   wire::SealResponseHeader seal_;
   wire::PullResponseHeader pull_;
+  wire::TableResponseHeader table_;
+  ReplicaContent content_;
 };
 
 struct ChunkCommanderOptions {
@@ -94,6 +107,8 @@ class ChunkCommander {
                                      CommandDeadlines deadlines);
   std::unique_ptr<ChunkCommand> Pull(const ChunkPeer& peer, const wire::PullHeader& header,
                                      CommandDeadlines deadlines);
+  std::unique_ptr<ChunkCommand> Table(const ChunkPeer& peer, const wire::TableHeader& header,
+                                      CommandDeadlines deadlines);
   std::unique_ptr<ChunkCommand> Ping(const ChunkPeer& peer, CommandDeadlines deadlines);
 
   /// Waits until one of `commands` that was not done is, or all are. `wanted` is asked several
@@ -120,6 +135,7 @@ class ChunkCommander {
   std::unique_ptr<FrameConnection> TakeIdle(const ChunkPeer& peer);
   /// Reads one frame, which is there or on its way.
   Status Receive(ChunkCommand* command);
+  static Status ReceiveTable(ChunkCommand* command, std::string_view header, uint32_t bytes);
   void Finish(ChunkCommand* command, const Status& status);
   static void CheckDeadlines(ChunkCommand* command);
 
