@@ -394,6 +394,8 @@ struct FsckResponse {
   10: list<FsckProblem> problems,
   11: binary cursor,
   12: i64 queued_for_repair = 0,
+  /** Of the healthy ones: replicas may differ in what nobody acknowledged, and are about to be compared. */
+  13: i64 doubtful = 0,
 }
 /** Has all live chunk servers compare what they hold with the journal now. */
 struct StartInventoryRequest {}

@@ -240,7 +240,7 @@ std::string Labels(const std::map<std::string, std::string>& labels) {
 std::string Show(const RepairRecord& record) {
   static constexpr std::string_view kReasons[] = {"short", "bad", "surplus", "misplaced",
                                                   "sealing"};
-  static constexpr std::string_view kBad[] = {"unknown", "damaged", "missing", "suspect"};
+  static constexpr std::string_view kBad[] = {"unknown", "damaged", "missing", "suspect", "doubtful"};
   Fields fields;
   for (size_t bit = 0; bit < std::size(kReasons); ++bit) {
     fields.Flag(kReasons[bit], (record.reasons & (1u << bit)) != 0);

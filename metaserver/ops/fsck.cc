@@ -76,6 +76,7 @@ struct Replicas {
   std::vector<ServerId> dead;     // on servers that are not alive
   std::vector<ServerId> damaged;  // or suspect
   std::vector<ServerId> gone;     // not there any more, although the server lives
+  bool doubtful = false;          // a good one may differ from others in what nobody acknowledged
 
   std::string Describe() const {
     std::string out = std::to_string(good) + " good";
@@ -208,14 +209,16 @@ class FsckWalk {
           if (bad.server == server) note = &bad;
         }
       }
-      if (note != nullptr && note->reason != BadReplica::kMissing) {
-        replicas.damaged.push_back(server);
-      } else if (note != nullptr) {
+      const bool doubtful = note != nullptr && note->reason == BadReplica::kDoubtful;
+      if (note != nullptr && note->reason == BadReplica::kMissing) {
         replicas.gone.push_back(server);
+      } else if (note != nullptr && !doubtful) {
+        replicas.damaged.push_back(server);
       } else if (!live_.is_alive(server)) {
         replicas.dead.push_back(server);
       } else {
         ++replicas.good;
+        replicas.doubtful |= doubtful;
       }
     }
     return replicas;
@@ -255,6 +258,7 @@ class FsckWalk {
       return AddProblem("misplaced", block, "the policy wants other servers for it");
     }
     ++response.healthy;
+    if (replicas.doubtful) ++response.doubtful;
     return Status::Ok();
   }
 

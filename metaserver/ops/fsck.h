@@ -16,6 +16,8 @@
 //   under_replicated  fewer good replicas than the policy wants
 //   over_replicated   more
 //   misplaced         the policy wants other servers, and there are some
+// Replicas that may differ in what nobody acknowledged are good ones; healthy blocks with such are
+// counted, but are no problem: they are compared by themselves.
 // "inconsistent" problems come on top. Reserved blocks, and those that a truncation cut off, are
 // none.
 #pragma once

@@ -9,15 +9,22 @@ namespace {
 
 bool IsReason(uint8_t reason) {
   return reason >= static_cast<uint8_t>(BadReplica::kDamaged) &&
-         reason <= static_cast<uint8_t>(BadReplica::kSuspect);
+         reason <= static_cast<uint8_t>(BadReplica::kDoubtful);
 }
 
-// True when it was not noted before. Of a replica that is noted already only the news that it is
-// not there at all is kept: so reports that take turns do not make records for ever.
+// How much is known when this is known: what is missing is not damaged, and what is not sound is
+// more than doubtful.
+int Gravity(BadReplica reason) {
+  if (reason == BadReplica::kMissing) return 2;
+  return reason == BadReplica::kDoubtful ? 0 : 1;
+}
+
+// True when it was not noted before. Of a replica that is noted already only graver news are kept:
+// so reports that take turns do not make records for ever.
 bool Note(RepairRecord& repair, ServerId server, BadReplica reason) {
   auto known = std::ranges::find(repair.bad, server, &RepairRecord::Bad::server);
   if (known != repair.bad.end()) {
-    if (known->reason == reason || reason != BadReplica::kMissing) return false;
+    if (Gravity(reason) <= Gravity(known->reason)) return false;
     known->reason = reason;
     return true;
   }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "metaserver/namespace/tables.h"
@@ -67,6 +68,8 @@ Result<wire::RegisterServerResponse> EvaluateRegisterServer(
   record.labels = request.labels;
   // The encodings tell whether anything changed; the time of the first registration stays.
   if (!old || old->Encode() != record.Encode()) tables.PutServer(*id, record);
+  ASSIGN_OR_RETURN(const uint64_t next_block, tables.GetCounter(Counter::kNextBlock));
+  response.next_block_id = static_cast<int64_t>(std::max<uint64_t>(next_block, 1));
   Summary(context, old ? "server registered again" : "server registered")
       .Add("server", id->value())
       .AddName("host", record.host)

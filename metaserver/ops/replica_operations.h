@@ -76,6 +76,12 @@ struct BadReplicaNote {
 Result<int> EvaluateNoteBadReplicas(OperationContext& context,
                                     std::span<const BadReplicaNote> notes);
 
+/// The block's members were compared and are equal in `generation`: their doubts go. Nothing
+/// happens when the block has another generation by then, or an attempt is under way. A doubt is
+/// reported 10 s after it arose, so one that arose after the comparison is not lost as long as this
+/// is evaluated within 5 s of the comparison's first question: the caller sees to that.
+Status EvaluateClearDoubts(OperationContext& context, BlockId block, Generation generation);
+
 /// Looks at the block again: puts the repair row that its state calls for (too few, too many,
 /// misplaced), or removes one that is not called for any more. `misplaced` is the placement's
 /// judgement. Nothing happens while an attempt is under way.

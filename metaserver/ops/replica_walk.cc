@@ -34,7 +34,9 @@ Result<std::set<ServerId>> BadMembers(const Tables& tables, BlockId block) {
   std::set<ServerId> bad;
   ASSIGN_OR_RETURN(const std::optional<RepairRecord> repair, tables.FindRepair(block));
   if (repair) {
-    for (const RepairRecord::Bad& note : repair->bad) bad.insert(note.server);
+    for (const RepairRecord::Bad& note : repair->bad) {
+      if (note.reason != BadReplica::kDoubtful) bad.insert(note.server);
+    }
   }
   return bad;
 }

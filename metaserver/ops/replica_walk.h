@@ -42,7 +42,8 @@ class BlockLookup {
   std::optional<TruncationRecord> truncation_;
 };
 
-/// Servers of the block's chain whose replica is noted as bad.
+/// Servers of the block's chain whose replica is noted as bad. Doubtful ones are not: they have all
+/// that was acknowledged.
 Result<std::set<ServerId>> BadMembers(const Tables& tables, BlockId block);
 
 /// Names files, each once, up to a limit.

@@ -22,7 +22,7 @@ void Add(std::map<ServerId, int>* counts, ServerId server, int delta) {
 std::string_view RepairClassName(RepairClass repair_class) {
   static constexpr std::array<std::string_view, kRepairClasses> kNames = {
       "lost",      "one_left", "below_minimum", "damaged", "below_wanted",
-      "misplaced", "surplus",  "drain",         "balance",
+      "doubtful", "misplaced", "surplus",  "drain",         "balance",
   };
   return kNames[static_cast<size_t>(repair_class)];
 }
@@ -33,6 +33,7 @@ std::optional<RepairClass> ClassifyBlock(const BlockHealth& health) {
   if (health.good < health.minimum) return RepairClass::kBelowMinimum;
   if (health.bad > 0) return RepairClass::kDamaged;
   if (health.good < health.wanted) return RepairClass::kBelowWanted;
+  if (health.doubtful > 0) return RepairClass::kDoubtful;
   // Whoever leaves is no surplus: the others are counted without.
   if (health.leaving > 0) return RepairClass::kDrain;
   if (health.misplaced) return RepairClass::kMisplaced;

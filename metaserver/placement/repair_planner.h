@@ -31,12 +31,13 @@ enum class RepairClass : uint8_t {
   kBelowMinimum = 2,  // fewer than min_replicas: writers wait
   kDamaged = 3,       // a bad replica on a live server
   kBelowWanted = 4,
-  kMisplaced = 5,  // the policy wants other servers or domains, and there are some
-  kSurplus = 6,
-  kDrain = 7,
-  kBalance = 8,
+  kDoubtful = 5,   // replicas may differ in what nobody acknowledged: to be compared
+  kMisplaced = 6,  // the policy wants other servers or domains, and there are some
+  kSurplus = 7,
+  kDrain = 8,
+  kBalance = 9,
 };
-inline constexpr int kRepairClasses = 9;
+inline constexpr int kRepairClasses = 10;
 /// "one_left", …
 std::string_view RepairClassName(RepairClass repair_class);
 /// May use the slots that are kept for urgent work, and copies under the urgent pull class.
@@ -55,6 +56,7 @@ struct BlockHealth {
   int bad = 0;      // members that are alive and whose replica is damaged, missing or suspect
   int leaving = 0;  // good members on draining servers or disks
   bool misplaced = false;
+  int doubtful = 0;  // good members that may differ from the others in what nobody acknowledged
 };
 /// The most urgent thing that is to be done about it; nothing for a healthy block.
 std::optional<RepairClass> ClassifyBlock(const BlockHealth& health);

@@ -98,11 +98,13 @@ TEST(StateDumpTest, WhatChangesOfChainsLeaveIsReadable) {
   RepairRecord repair;
   repair.reasons = kRepairBad | kRepairSealing;
   repair.sealing = Generation(4);
-  repair.bad = {{ServerId(2), BadReplica::kMissing}, {ServerId(3), BadReplica::kSuspect}};
+  repair.bad = {{ServerId(2), BadReplica::kMissing},
+                {ServerId(3), BadReplica::kSuspect},
+                {ServerId(4), BadReplica::kDoubtful}};
   repair.targets = {ServerId(5)};
   EXPECT_EQ(DumpStateRow(RepairKey(BlockId(7)), repair.Encode()),
             "repair 7: bad sealing generation=4 since=1970-01-01T00:00:00.000000000Z(0) "
-            "replicas=2:missing,3:suspect targets=5");
+            "replicas=2:missing,3:suspect,4:doubtful targets=5");
   EXPECT_EQ(DumpStateRow(DeleteTaskKey(ServerId(1), BlockId(7)),
                          DeleteTaskRecord{Generation(3), true}.Encode()),
             "delete_task 1/7: generation=3 hold");

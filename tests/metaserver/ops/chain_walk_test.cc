@@ -221,7 +221,7 @@ class ChainWalkTest : public ReplicaTest, public testing::WithParamInterface<int
       return;
     }
     Note(IdOf(*row), row->generation.value(), AnyServer(),
-         static_cast<BadReplica>(1 + random_() % 3));
+         static_cast<BadReplica>(1 + random_() % 4));
   }
 
   void StepSession() {

@@ -74,6 +74,13 @@ TEST_F(ExposureTest, BadReplicasDoNotCount) {
   EXPECT_EQ(Expose({1, 3}).lost_blocks, 1);
 }
 
+TEST_F(ExposureTest, DoubtfulReplicasCount) {
+  FileOn("one", {1, 2, 3});
+  for (uint32_t server : {1, 2, 3}) Note(blocks[0], 1, server, BadReplica::kDoubtful);
+  EXPECT_EQ(Expose({3}).below_minimum_blocks, 0);
+  EXPECT_EQ(Expose({1, 3}).lost_blocks, 0);
+}
+
 TEST_F(ExposureTest, ReservedAndCutOffBlocksDoNotCount) {
   FileOn("one", {1, 2, 3}, 3);
   ASSERT_OK(Truncate(file, kTestBlockSize));

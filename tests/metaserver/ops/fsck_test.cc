@@ -81,6 +81,20 @@ TEST_F(FsckTest, AHealthyTreeHasNoProblems) {
   EXPECT_TRUE(page.to_repair.empty());
 }
 
+TEST_F(FsckTest, DoubtfulReplicasAreGoodOnesAndCounted) {
+  FileOn(kRoot, "doubtful", {1, 2, 3});
+  Note(blocks[0], 1, 1, BadReplica::kDoubtful);
+  Note(blocks[0], 1, 3, BadReplica::kDoubtful);
+  FileOn(kRoot, "short", {1, 2, 4});
+  Note(blocks[0], 1, 1, BadReplica::kDoubtful);
+  dead = {ServerId(4)};
+  const auto page = Check();
+  EXPECT_EQ(page.response.healthy, 1);
+  EXPECT_EQ(page.response.doubtful, 1);
+  EXPECT_EQ(page.response.corrupt, 0);
+  EXPECT_EQ(Problems(page), "under_replicated /short");
+}
+
 TEST_F(FsckTest, EachBlockIsOfOneKind) {
   FileOn(kRoot, "healthy", {1, 2, 3});
   FileOn(kRoot, "under", {3, 4, 5});

@@ -20,7 +20,7 @@ TEST_F(NoteBadReplicasTest, WhatTheJournalDoesNotPlaceThereIsSkipped) {
   EXPECT_EQ(Note(blocks[0], 2, 1, BadReplica::kDamaged), 0) << "another generation";
   EXPECT_EQ(Note(blocks[0] + 1, 1, 1, BadReplica::kDamaged), 0) << "no block";
   EXPECT_EQ(Note({{Block(blocks[0]), Generation(1), ServerId(1), 0},
-                  {Block(blocks[0]), Generation(1), ServerId(1), 4}}),
+                  {Block(blocks[0]), Generation(1), ServerId(1), 5}}),
             0)
       << "no reason";
   EXPECT_TRUE(last_changes.entries.empty());
@@ -38,6 +38,47 @@ TEST_F(NoteBadReplicasTest, TheSameNewsMakeNoRecordAgain) {
   EXPECT_EQ(Repair(blocks[0])->bad,
             (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kMissing}}));
   EXPECT_EQ(Repair(blocks[0])->since_ns, since);
+}
+
+TEST_F(NoteBadReplicasTest, ADoubtIsTheLeastThatCanBeSaid) {
+  MakeFile("a");
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDoubtful), 1);
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDoubtful), 0);
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kSuspect), 1);
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDoubtful), 0);
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kSuspect}}));
+}
+
+TEST_F(NoteBadReplicasTest, DoubtsGoWhenTheMembersAreEqual) {
+  MakeFile("a");
+  Note(blocks[0], 1, 1, BadReplica::kDoubtful);
+  Note(blocks[0], 1, 2, BadReplica::kDamaged);
+  Note(blocks[0], 1, 3, BadReplica::kDoubtful);
+  ASSERT_OK(ClearDoubts(blocks[0], 1));
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kDamaged}}));
+
+  MakeFile("b");
+  Note(blocks[0], 1, 2, BadReplica::kDoubtful);
+  ASSERT_OK(ClearDoubts(blocks[0], 1));
+  EXPECT_EQ(Reasons(blocks[0]), 0) << "the row goes";
+  ASSERT_OK(ClearDoubts(blocks[0], 1));
+  ASSERT_OK(ClearDoubts(blocks[0] + 7, 1));  // no such block
+  EXPECT_TRUE(last_changes.entries.empty());
+}
+
+TEST_F(NoteBadReplicasTest, DoubtsOfAnotherGenerationStay) {
+  MakeFile("a");
+  ASSERT_EQ(Reconfigure(blocks[0], 1, {1, 2, 3}), 2u);
+  Note(blocks[0], 2, 2, BadReplica::kDoubtful);
+  ASSERT_OK(ClearDoubts(blocks[0], 1));
+  EXPECT_EQ(Reasons(blocks[0]), kRepairBad);
+  ASSERT_OK(Begin(blocks[0], 2));
+  ASSERT_OK(ClearDoubts(blocks[0], 2));
+  EXPECT_EQ(Reasons(blocks[0]), kRepairBad | kRepairSealing) << "an attempt is under way";
+  ASSERT_OK(CommitChain(blocks[0], 2, 3, {1, 2, 3}));
+  EXPECT_EQ(Reasons(blocks[0]), 0) << "the members of a new chain are equal";
 }
 
 TEST_F(NoteBadReplicasTest, SeveralOfOneBlockInOneRecord) {

@@ -29,6 +29,14 @@ TEST_F(RegisterServerTest, GivesANewServerAnIdAndTheClustersIdentity) {
   EXPECT_EQ((*record)->registered_at_ns, now_ns);
 }
 
+TEST_F(RegisterServerTest, SaysWhichBlocksWereGivenOut) {
+  EXPECT_EQ(Do(EvaluateRegisterServer, Request("server-uuid-new0"))->next_block_id, 1);
+  const int64_t file = Create(kRoot, "a");
+  ASSERT_OK(Allocate(file, 0));
+  ASSERT_OK(Allocate(file, 1));
+  EXPECT_EQ(Do(EvaluateRegisterServer, Request("server-uuid-new0"))->next_block_id, 3);
+}
+
 TEST_F(RegisterServerTest, KeepsTheIdAndBringsTheAddressUpToDate) {
   auto request = Request("server-uuid-0001");
   request.cluster_id = kClusterId;

@@ -68,6 +68,11 @@ class ReplicaTest : public OpsTest {
     return Note(
         {{Block(block), Generation(generation), ServerId(server), static_cast<uint8_t>(reason)}});
   }
+  Status ClearDoubts(int64_t block, uint64_t generation) {
+    return Do([&](OperationContext& context) {
+      return EvaluateClearDoubts(context, Block(block), Generation(generation));
+    });
+  }
   Status Review(int64_t block, bool misplaced = false) {
     return Do([&](OperationContext& context) {
       return EvaluateReviewBlock(context, Block(block), misplaced);

@@ -68,6 +68,11 @@ TEST(ClassifyBlock, TheMostUrgentThingCounts) {
   EXPECT_EQ(classify(3, 4, 4, 0, 1), RepairClass::kDrain);
   EXPECT_EQ(classify(3, 3, 3, 0, 0, true), RepairClass::kMisplaced);
   EXPECT_EQ(ClassifyBlock({4, 3, 4, 2, 0, 0, false}), RepairClass::kBelowMinimum);
+  BlockHealth doubtful{3, 2, 3, 3, 0, 1, true};
+  doubtful.doubtful = 3;
+  EXPECT_EQ(ClassifyBlock(doubtful), RepairClass::kDoubtful) << "before what is only moved";
+  doubtful.good = 2;
+  EXPECT_EQ(ClassifyBlock(doubtful), RepairClass::kBelowWanted) << "whose commit settles it";
   EXPECT_EQ(ClassifyBlock({1, 1, 1, 1, 0, 0, false}), std::nullopt) << "one is all it wants";
 }
 
@@ -253,7 +258,7 @@ class Walk {
       sources.push_back(static_cast<uint32_t>(1 + random_.Below(6)));
     }
     planner_.Put(
-        Entry(1 + random_.Below(60), static_cast<RepairClass>(random_.Below(9)), now_ms_, sources));
+        Entry(1 + random_.Below(60), static_cast<RepairClass>(random_.Below(kRepairClasses)), now_ms_, sources));
   }
   void Take() {
     auto job = planner_.Take(now_ms_,
