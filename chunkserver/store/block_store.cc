@@ -16,6 +16,7 @@ BlockStore::BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptio
       handles_(std::make_unique<HandleCache>(options_.max_open_replicas)),
       bad_(std::make_unique<BadReplicaQueue>(clock)),
       doomed_(std::make_unique<DoomedReplicas>()),
+      doubtful_(std::make_unique<DoubtfulReplicas>(clock)),
       incomplete_(std::make_unique<IncompleteReplicas>(clock)) {}
 
 BlockStore::~BlockStore() {
@@ -73,6 +74,7 @@ Status BlockStore::OpenReplica(BlockHandle& handle) {
     // Removed behind our back, or a deletion that a crash cut short: the index must not go on
     // telling that it is there.
     LOG_WARN("a replica's file is gone: {}", disk.PathOf(handle.block));
+    RaiseCreateFloor(handle.block.Next());
     if (location.row.generation != Generation(0)) {
       bad_->Add({handle.block, location.row.generation, ReplicaFault::kMissing});
     }
@@ -247,6 +249,25 @@ Status BlockStore::ApplyChange(BlockHandle& handle, Generation generation, Chang
   return Note(disk, status.WithContext(disk->PathOf(handle.block)));
 }
 
+bool BlockStore::MayBeNew(BlockId block) const {
+  return block.value() >= create_floor_.load(std::memory_order_acquire);
+}
+
+Status BlockStore::BeginChange(BlockId block, Generation generation, bool may_create) {
+  std::shared_ptr<BlockHandle> handle = handles_->Get(block);
+  std::unique_lock lock(handle->mutex);
+  if (handle->replica == nullptr) {
+    Status opened = OpenReplica(*handle);
+    if (may_create && opened.code() == StatusCode::kNotFound && MayBeNew(block)) {
+      return Status::Ok();
+    }
+    RETURN_IF_ERROR(opened);
+  }
+  RETURN_IF_ERROR(CheckGeneration(*handle, generation));
+  StoreDisk* disk = handle->disk;
+  return Note(disk, CoverChange(*handle));
+}
+
 Status BlockStore::Write(const WriteArguments& arguments) {
   RETURN_IF_ERROR(CheckArguments(arguments));
   std::shared_ptr<BlockHandle> handle = handles_->Get(arguments.block);
@@ -254,6 +275,7 @@ Status BlockStore::Write(const WriteArguments& arguments) {
   if (handle->replica == nullptr) {
     Status opened = OpenReplica(*handle);
     if (!opened.ok() && opened.code() == StatusCode::kNotFound && arguments.create) {
+      if (!MayBeNew(arguments.block)) return opened;
       RETURN_IF_ERROR(CreateReplica(*handle, arguments.generation,
                                     kDataOffset + arguments.data.size(), [&](ReplicaFile& file) {
                                       return file.Write(arguments.offset, arguments.data,
@@ -312,6 +334,7 @@ Status BlockStore::CreateReplica(BlockHandle& handle, Generation generation, uin
 
 Status BlockStore::CreateOn(StoreDisk& disk, BlockHandle& handle, Generation generation,
                             const Fill& fill) {
+  NoteHeld(handle.block);
   ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk.CreateReplicaFile(handle.block));
   const Era era = disk.activity().Enter(handle.block);
   auto replica =

@@ -38,6 +38,7 @@ namespace tercet {
 class BadReplicaQueue;
 class BlockHandle;
 class DoomedReplicas;
+class DoubtfulReplicas;
 class HandleCache;
 class IncompleteReplicas;
 class ReplicaFile;
@@ -261,6 +262,12 @@ class BlockStore {
 
   // ---- data ----
 
+  /// Before a Write or Truncate that is also passed on to other servers: OK when the replica is
+  /// here in this generation, or may be made. From then on a crash does not make this server forget
+  /// that the replica may differ from the others': it is covered (activity_log.h). The caller sees
+  /// to it that nothing changes the replica's generation until the Write or Truncate.
+  Status BeginChange(BlockId block, Generation generation, bool may_create);
+
   /// Writes `data` at `offset`. After OK it survives a crash of the process; see Sync. Writes of
   /// one block are atomic to its readers; one beyond 1.7 MiB is done in pieces, each of them
   /// atomic. kInvalidArgument: beyond kMaxBlockBytes, or a wrong number of checksums. kNoSpace: no
@@ -328,8 +335,9 @@ class BlockStore {
   void Doom(BlockId block, Generation up_to);
   /// Takes all Dooms back.
   void ForgetDooms();
-  /// A Write with `create` of an absent block below `floor` is kNotFound from now on: there may have
-  /// been a replica here that was lost. Only ever raised; not remembered over a restart.
+  /// A Write with `create` of an absent block below `floor` is kNotFound from now on: there may
+  /// have been a replica here that was lost. Only ever raised; not remembered over a restart. The
+  /// store raises it itself when it loses a disk or finds a replica lost.
   void RaiseCreateFloor(BlockId floor);
 
   /// Compares pages [first_page, first_page + count) with the table, from the platter as far as
@@ -343,11 +351,12 @@ class BlockStore {
   /// index and is reported as missing. Returns how many. Reads no replica; a folder at a time.
   uint64_t FindLostFiles();
 
-  /// A write to this replica ended in the middle: some member of its chain may have it, another not.
-  /// Taken with the bad replicas once 10 s have passed and it still has this generation.
+  /// A write to this replica ended in the middle: some member of its chain may have it, another
+  /// not. Taken with the bad replicas once 10 s have passed and it still has this generation. Costs
+  /// no disk access.
   void NoteDoubtful(BlockId block, Generation generation);
-  /// Up to `max` of the bad replicas that were found, the oldest first. They are offered again
-  /// until AcknowledgeBadReplicas.
+  /// Up to `max` of the bad replicas that were found, the oldest first; doubtful ones take no more
+  /// than half of it. They are offered again until AcknowledgeBadReplicas.
   std::vector<BadReplicaFound> TakeBadReplicas(size_t max);
   /// These of TakeBadReplicas were reported. Replicas that stay bad come again when
   /// they are found again, at most once a minute.
@@ -471,6 +480,13 @@ class BlockStore {
   Status ResolveDuplicate(BlockId block);
   Status SettleDisk(StoreDisk& disk);
 
+  /// Doubts that were due and are not void, at most `max`.
+  std::vector<BadReplicaFound> TakeDoubts(size_t max);
+  /// No replica of the block can have been lost here: a client's write may make one.
+  bool MayBeNew(BlockId block) const;
+  /// A replica of the block is, or is about to be, on one of the disks.
+  void NoteHeld(BlockId block);
+
   std::vector<StoreDisk*> DisksByFreeSpace(uint64_t wanted_bytes);
   void MakeRoom(StoreDisk& disk);
   /// Counts damage and ejects the disk after I/O errors; returns `status`.
@@ -490,8 +506,11 @@ class BlockStore {
   std::unique_ptr<HandleCache> handles_;
   std::unique_ptr<BadReplicaQueue> bad_;
   std::unique_ptr<DoomedReplicas> doomed_;
+  std::unique_ptr<DoubtfulReplicas> doubtful_;
   std::unique_ptr<IncompleteReplicas> incomplete_;
   StoreCounters counters_;
+  std::atomic<uint64_t> create_floor_{0};
+  std::atomic<uint64_t> highest_held_{0};  // block of which there was a replica since the start
   std::atomic<uint64_t> highest_epoch_{0};
 
   mutable std::mutex identity_mutex_;

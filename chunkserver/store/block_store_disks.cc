@@ -129,6 +129,8 @@ Status BlockStore::OpenIndexes() {
       any = true;
       machine_crashed_ = machine_crashed_ || disk->run_end() == RunEnd::kMachineCrash;
       for (BlockId block : disk->incomplete_at_start()) incomplete_->Touch(block);
+      ASSIGN_OR_RETURN(const BlockId last, disk->index().Last());
+      NoteHeld(last);
       continue;
     }
     if (opened.code() != StatusCode::kIo) return opened;
@@ -222,6 +224,8 @@ Status BlockStore::Note(StoreDisk* disk, Status status) {
 
 void BlockStore::Eject(StoreDisk& disk, const Status& why) {
   if (!disk.MarkUnhealthy()) return;
+  // What it held is lost: none of it is to be made anew by a late write.
+  RaiseCreateFloor(BlockId(highest_held_.load(std::memory_order_acquire)).Next());
   LOG_ERROR("ejected a disk: it takes no new replicas and its own are not served disk={}: {}",
             disk.path(), why);
   if (options_.on_disk_failed) options_.on_disk_failed(disk.path(), why);

@@ -295,6 +295,21 @@ Result<std::vector<ReplicaInfo>> ReplicaIndex::List(uint64_t range) const {
   return replicas;
 }
 
+Result<BlockId> ReplicaIndex::Last() const {
+  leveldb::ReadOptions options = VerifiedReads();
+  options.fill_cache = false;
+  std::unique_ptr<leveldb::Iterator> rows(database_->NewIterator(options));
+  const char behind = kReplicaPrefix + 1;
+  rows->Seek(leveldb::Slice(&behind, 1));
+  rows->Valid() ? rows->Prev() : rows->SeekToLast();
+  RETURN_IF_ERROR(FromLevelDb(rows->status()));
+  if (!rows->Valid() || !rows->key().starts_with(leveldb::Slice(&kReplicaPrefix, 1))) {
+    return BlockId(0);
+  }
+  ASSIGN_OR_RETURN(ReplicaRow row, DecodeReplicaRow(ToView(rows->key()), ToView(rows->value())));
+  return row.block;
+}
+
 void ReplicaIndex::AddDigests(std::map<uint64_t, ReplicaRangeDigest>* sums) const {
   std::lock_guard lock(mutex_);
   for (const auto& [range, sum] : digests_) {

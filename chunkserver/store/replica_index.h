@@ -98,6 +98,8 @@ class ReplicaIndex {
   Status ForEach(BlockId after, const std::function<bool(const ReplicaRow&)>& visit) const;
   /// Adds this disk's ranges of complete replicas to `sums`.
   void AddDigests(std::map<uint64_t, ReplicaRangeDigest>* sums) const;
+  /// The highest block that has a row; 0: there is none.
+  Result<BlockId> Last() const;
   uint64_t replica_count() const;
   uint64_t suspect_count() const;
   /// Nothing may be changed afterwards.

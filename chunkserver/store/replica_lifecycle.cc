@@ -164,8 +164,8 @@ Status BlockStore::PrepareBase(BlockHandle& handle, Generation source_generation
     incomplete_->Touch(handle.block);
     return Status::Ok();
   }
-  // An empty one may have been made by its seal in the place of one that was lost: half of a copy must
-  // not pass for a replica, should the copy break off.
+  // An empty one may have been made by its seal in the place of one that was lost: half of a copy
+  // must not pass for a replica, should the copy break off.
   const bool made_by_seal = handle.replica->length() == 0 && expected_length > 0;
   if (finish != Generation(0) && own == finish && !made_by_seal) return Status::Ok();
   if (own >= source_generation && own != finish) {
@@ -271,6 +271,20 @@ void BlockStore::ForgetDooms() {
     handle.doomed_up_to = Generation(0);
   });
 }
+
+namespace {
+
+void RaiseTo(std::atomic<uint64_t>& value, uint64_t to) {
+  uint64_t known = value.load(std::memory_order_acquire);
+  while (known < to && !value.compare_exchange_weak(known, to, std::memory_order_acq_rel)) {
+  }
+}
+
+}  // namespace
+
+void BlockStore::RaiseCreateFloor(BlockId floor) { RaiseTo(create_floor_, floor.value()); }
+
+void BlockStore::NoteHeld(BlockId block) { RaiseTo(highest_held_, block.value()); }
 
 Result<std::vector<uint32_t>> BlockStore::VerifyPages(BlockId block, Generation generation,
                                                       uint32_t first_page, uint32_t count) {

@@ -8,6 +8,7 @@
 #include "chunkserver/store/block_store.h"
 #include "chunkserver/store/disk_identity.h"
 #include "chunkserver/store/doomed_replicas.h"
+#include "chunkserver/store/doubtful_replicas.h"
 #include "chunkserver/store/handle_cache.h"
 #include "chunkserver/store/incomplete_replicas.h"
 #include "chunkserver/store/replica_file.h"

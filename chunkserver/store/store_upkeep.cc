@@ -186,11 +186,45 @@ std::vector<BadReplicaFound> BlockStore::TakeBadReplicas(size_t max) {
       }
     }
   }
-  return bad_->Take(max);
+  std::vector<BadReplicaFound> found = TakeDoubts(max / 2);
+  for (const BadReplicaFound& bad : bad_->Take(max - found.size())) found.push_back(bad);
+  return found;
+}
+
+std::vector<BadReplicaFound> BlockStore::TakeDoubts(size_t max) {
+  std::vector<BadReplicaFound> found;
+  uint64_t after = 0;
+  while (found.size() < max) {
+    const auto due = doubtful_->TakeDue(after, max - found.size());
+    if (due.empty()) break;
+    for (const auto& [number, replica] : due) {
+      after = number;
+      auto location = Locate(replica.block);
+      // Recovered, deleted, lost, or reported for another reason that ends in a new generation.
+      if (!location.ok() || location->row.generation != replica.generation ||
+          location->row.suspect) {
+        doubtful_->Drop(replica.block, replica.generation);
+        continue;
+      }
+      found.push_back({replica.block, replica.generation, ReplicaFault::kDoubtful});
+    }
+  }
+  return found;
+}
+
+void BlockStore::NoteDoubtful(BlockId block, Generation generation) {
+  // A copy that is not complete is nobody's.
+  if (generation == Generation(0)) return;
+  (void)doubtful_->Note(block, generation);  // it logs what it has no room for
 }
 
 void BlockStore::AcknowledgeBadReplicas(const std::vector<BadReplicaFound>& reported) {
   bad_->Acknowledge(reported);
+  for (const BadReplicaFound& found : reported) {
+    if (found.fault == ReplicaFault::kDoubtful) {
+      doubtful_->Acknowledge(found.block, found.generation);
+    }
+  }
 }
 
 }  // namespace tercet
