@@ -16,6 +16,9 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr size_t kListed = 256;  // replicas at a time
+/// Replicas whose names are compared in a step, of which there is at most one in kLookPause.
+constexpr size_t kLookedFor = 1'000;
+constexpr std::chrono::seconds kLookPause{1};
 constexpr uint32_t kStepPages = kScrubStepBytes / kPageBytes;
 constexpr int64_t kMeasureIntervalMs = 1000;
 /// While there is nothing to do, or something fails.
@@ -143,7 +146,9 @@ void DiskScrub::CompleteRound() {
 }
 
 nanoseconds DiskScrub::Step(milliseconds period, bool clients_active) {
-  if (period.count() <= 0 || !Measure()) return kPause;
+  if (!Measure()) return kPause;
+  LookForLostFiles();
+  if (period.count() <= 0) return kPause;
   if (!loaded_) Load();
   nanoseconds wait{};
   if (!EnterRound(period, &wait)) return wait;
@@ -175,6 +180,22 @@ nanoseconds DiskScrub::Step(milliseconds period, bool clients_active) {
   if (current_) VerifySome();
   if (clock_.MonotonicMillis() - saved_ms_ >= milliseconds(kSaveInterval).count()) Save();
   return nanoseconds(0);
+}
+
+void DiskScrub::LookForLostFiles() {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  if (now_ms < next_look_ms_) return;
+  next_look_ms_ = now_ms + milliseconds(kLookPause).count();
+  auto found = store_.FindLostFiles(disk_uuid_, looked_to_, kLookedFor);
+  if (!found.ok()) {
+    LOG_WARN_LIMITED("the files of a disk were not compared with its index disk={}: {}", disk_path_,
+                     found.status());
+    return;
+  }
+  looked_to_ = found->last;
+  if (!found->disk_end) return;
+  looked_to_ = BlockId();
+  next_look_ms_ = now_ms + milliseconds(kLookInterval).count();
 }
 
 Result<bool> DiskScrub::NextReplica() {

@@ -5,6 +5,10 @@
 // done if that is later. What is found goes to the store's bad replicas
 // (BlockStore::TakeBadReplicas), and from there to the active metaserver.
 //
+// Beside the rounds, every hour, the names in the disk's folders are compared with the index, a
+// thousand replicas each second: so a file that was removed is missed before somebody reads it.
+// That begins anew with each start, and goes on when nothing is to be verified.
+//
 // Position and begin of the round are written to the disk every minute, at the end of a round and
 // when the server stops; a crash repeats up to a minute of work.
 #pragma once
@@ -44,12 +48,14 @@ struct ScrubProgress {
 class DiskScrub {
  public:
   static constexpr std::chrono::seconds kSaveInterval{60};
+  /// From the end of one comparison of names to the begin of the next.
+  static constexpr std::chrono::hours kLookInterval{1};
 
   /// `status` is the disk's, from BlockStore::Disks. The references must outlive it.
   DiskScrub(BlockStore& store, Disk& disk, Clock& clock, const StoreDiskStatus& status);
 
-  /// Verifies up to kScrubStepBytes if that is due, and returns how long to wait before the next
-  /// call. A `period` of zero: never verify.
+  /// Looks for lost files and verifies up to kScrubStepBytes, both if that is due, and returns how
+  /// long to wait before the next call. A `period` of zero: never verify.
   std::chrono::nanoseconds Step(std::chrono::milliseconds period, bool clients_active);
   /// Writes position and round to the disk.
   void Save();
@@ -68,6 +74,7 @@ class DiskScrub {
   std::string StatePath() const { return disk_path_ + "/scrub"; }
   /// Reads how much there is on the disk, at most once a second. False when it is not in use.
   bool Measure();
+  void LookForLostFiles();
   /// Whether a round is under way. `wait`: until one is due.
   bool EnterRound(std::chrono::milliseconds period, std::chrono::nanoseconds* wait);
   void CompleteRound();
@@ -98,6 +105,8 @@ class DiskScrub {
   bool healthy_ = false;
   int64_t measured_ms_ = -1;
   int64_t saved_ms_ = 0;
+  BlockId looked_to_;  // up to this one the names were compared
+  int64_t next_look_ms_ = 0;
   int64_t last_step_nanos_ = 0;  // monotonic
   uint64_t last_cost_ = 0;
 

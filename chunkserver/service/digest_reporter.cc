@@ -1,6 +1,7 @@
 #include "chunkserver/service/digest_reporter.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/log/log.h"
 
@@ -10,6 +11,8 @@ namespace {
 /// How long a report waits until bad replicas that were found are told.
 constexpr std::chrono::milliseconds kTellInterval{100};
 constexpr int kTellTries = 30;
+/// Replicas that are looked for before it is asked whether to go on.
+constexpr size_t kComparedAtOnce = 1'000;
 
 }  // namespace
 
@@ -36,6 +39,7 @@ void DigestReporter::SetServer(int32_t server_id, int64_t incarnation) {
 void DigestReporter::Trigger() {
   std::lock_guard lock(mutex_);
   triggered_ = true;
+  inventory_wanted_ = true;
   wake_.notify_all();
 }
 
@@ -51,8 +55,10 @@ void DigestReporter::Run() {
     if (stopping_) return;
     if (!sender_) continue;
     triggered_ = false;
+    const bool inventory = std::exchange(inventory_wanted_, false);
     const Sender sender = *sender_;
     lock.unlock();
+    if (inventory) FindLost();
     // A failed report needs no retry here: the active asks again, and the interval comes round.
     if (Status status = Report(sender); !status.ok()) {
       LOG_WARN_LIMITED("the report of replicas failed: {}", status);
@@ -61,8 +67,27 @@ void DigestReporter::Run() {
   }
 }
 
+uint64_t DigestReporter::FindLostOn(const StoreDiskStatus& disk) {
+  uint64_t lost = 0;
+  for (LostFilesFound step; !step.disk_end && !stopping();) {
+    auto found = store_.FindLostFiles(disk.disk_uuid, step.last, kComparedAtOnce);
+    if (!found.ok()) {
+      LOG_WARN_LIMITED("the files of a disk were not compared with its index disk={}: {}",
+                       disk.path, found.status());
+      return lost;
+    }
+    step = *found;
+    lost += step.lost;
+  }
+  return lost;
+}
+
 void DigestReporter::FindLost() {
-  if (store_.FindLostFiles() == 0) return;
+  uint64_t lost = 0;
+  for (const StoreDiskStatus& disk : store_.Disks()) {
+    if (disk.healthy) lost += FindLostOn(disk);
+  }
+  if (lost == 0) return;
   // Heartbeats tell the active which were lost; who asked for this report is to find them noted.
   std::unique_lock lock(mutex_);
   for (int waited = 0; waited < kTellTries && !stopping_; ++waited) {
@@ -75,7 +100,6 @@ void DigestReporter::FindLost() {
 }
 
 Status DigestReporter::Report(const Sender& sender) {
-  FindLost();
   wire::ReportDigestsRequest request;
   request.server_id = sender.server_id;
   request.incarnation = sender.incarnation;
@@ -114,25 +138,24 @@ Status DigestReporter::ReportRange(const Sender& sender, int64_t range) {
   RETURN_IF_ERROR(link_.Call(&RegistryLink::Client::ReportReplicas, request, &response));
   if (response.quarantine.empty()) return Status::Ok();
   RETURN_IF_ERROR(store_.ObserveEpoch(Epoch(static_cast<uint64_t>(response.info.epoch))));
-  return QuarantineUnknown(static_cast<uint64_t>(range), replicas, response.quarantine);
+  return QuarantineUnknown(replicas, response.quarantine);
 }
 
-Status DigestReporter::QuarantineUnknown(uint64_t range, const std::vector<ReplicaInfo>& reported,
+Status DigestReporter::QuarantineUnknown(const std::vector<ReplicaInfo>& reported,
                                          const std::vector<int64_t>& unknown) {
-  // The verdict is about what was reported. What has another generation by now is part of a chain
-  // that is being made.
-  ASSIGN_OR_RETURN(const std::vector<ReplicaInfo> present, store_.ListReplicas(range));
   for (int64_t id : unknown) {
     const BlockId block(static_cast<uint64_t>(id));
-    const auto is_it = [block](const ReplicaInfo& replica) { return replica.block == block; };
-    const auto then = std::find_if(reported.begin(), reported.end(), is_it);
-    const auto now = std::find_if(present.begin(), present.end(), is_it);
-    if (then == reported.end() || now == present.end() || *then != *now) continue;
-    Status moved = store_.Quarantine(block);
+    const auto then =
+        std::find_if(reported.begin(), reported.end(),
+                     [block](const ReplicaInfo& replica) { return replica.block == block; });
+    if (then == reported.end()) continue;
+    // The verdict is about what was reported. What has another generation by now is part of a chain
+    // that is being made.
+    Status moved = store_.Quarantine(block, then->generation);
     if (moved.ok()) {
       LOG_WARN("quarantined a replica that the journal does not know block={} generation={}", block,
-               now->generation);
-    } else if (moved.code() != StatusCode::kNotFound) {
+               then->generation);
+    } else if (moved.code() != StatusCode::kNotFound && moved.code() != StatusCode::kConflict) {
       LOG_WARN_LIMITED("a replica could not be quarantined block={}: {}", block, moved);
     }
   }

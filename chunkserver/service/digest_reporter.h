@@ -23,7 +23,7 @@ class DigestReporter {
   ~DigestReporter();
 
   void SetServer(int32_t server_id, int64_t incarnation);
-  /// A report is due now.
+  /// An inventory is wanted now: a report, after the index was compared with the files.
   void Trigger();
   uint64_t reports_sent() const { return reports_sent_.load(std::memory_order_relaxed); }
 
@@ -35,10 +35,11 @@ class DigestReporter {
   void Run();
   /// Replicas whose files are gone are not reported as there.
   void FindLost();
+  uint64_t FindLostOn(const StoreDiskStatus& disk);
   Status Report(const Sender& sender);
   Status ReportRange(const Sender& sender, int64_t range);
   /// Of the `reported` replicas of a range those that the journal does not know.
-  Status QuarantineUnknown(uint64_t range, const std::vector<ReplicaInfo>& reported,
+  Status QuarantineUnknown(const std::vector<ReplicaInfo>& reported,
                            const std::vector<int64_t>& unknown);
   bool stopping() const;
 
@@ -52,6 +53,7 @@ class DigestReporter {
   // Guarded by mutex_.
   std::optional<Sender> sender_;
   bool triggered_ = false;
+  bool inventory_wanted_ = false;
   bool stopping_ = false;
 
   std::thread thread_;

@@ -8,6 +8,17 @@
 #include "common/log/log.h"
 
 namespace tercet {
+namespace {
+
+Status OtherGeneration(const ReplicaRow& row, const std::string& relation, Generation wanted) {
+  return Status(StatusCode::kConflict, "block " + std::to_string(row.block.value()) +
+                                           ": the replica here has generation " +
+                                           std::to_string(row.generation.value()) + ", " +
+                                           relation + " " + std::to_string(wanted.value()));
+}
+
+}  // namespace
+
 BlockStore::BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptions options)
     : disk_(disk),
       clock_(clock),
@@ -420,19 +431,17 @@ Status BlockStore::MoveToTrash(BlockId block, Generation up_to) {
     return Status::Ok();
   }
   RETURN_IF_ERROR(location.status());
-  if (location->row.generation > up_to) {
-    return Status(StatusCode::kConflict, "block " + std::to_string(block.value()) +
-                                             ": the replica here has generation " +
-                                             std::to_string(location->row.generation.value()) +
-                                             ", above " + std::to_string(up_to.value()));
-  }
+  if (location->row.generation > up_to) return OtherGeneration(location->row, "above", up_to);
   return MoveAway(*handle, *location, true);
 }
 
-Status BlockStore::Quarantine(BlockId block) {
+Status BlockStore::Quarantine(BlockId block, Generation generation) {
   std::shared_ptr<BlockHandle> handle = handles_->Get(block);
   std::unique_lock lock(handle->mutex);
   ASSIGN_OR_RETURN(Location location, Locate(block));
+  if (location.row.generation != generation) {
+    return OtherGeneration(location.row, "not", generation);
+  }
   return MoveAway(*handle, location, false);
 }
 

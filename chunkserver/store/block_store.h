@@ -87,7 +87,8 @@ enum class StoreDiskState : int32_t {
   kInService = 0,
   /// Takes no new replicas; its own are served, and moved away by whoever calls MoveToDisk.
   kDraining = 1,
-  /// Not used. By command it can come back into service; after errors only by a new start.
+  /// Not used until the server starts again: its replicas count as lost, and only a start asks
+  /// which of them are still wanted.
   kEjected = 2,
 };
 
@@ -167,6 +168,13 @@ struct PullBase {
   /// One per page of the table: its bytes are not what the table says. Empty when the pages were
   /// not looked at.
   std::vector<bool> damaged;
+};
+
+/// What FindLostFiles did.
+struct LostFilesFound {
+  uint64_t lost = 0;
+  BlockId last;           // the last replica that was looked for: go on behind it
+  bool disk_end = false;  // there are none behind it
 };
 
 struct WriteArguments {
@@ -347,9 +355,10 @@ class BlockStore {
 
   // ---- bad replicas ----
 
-  /// Compares the index with the names in the disks' folders: what has no file any more leaves the
-  /// index and is reported as missing. Returns how many. Reads no replica; a folder at a time.
-  uint64_t FindLostFiles();
+  /// Compares up to `max` replicas of a disk, those behind `after` by block id, with the names in
+  /// its folders: what has no file any more leaves the index and is reported as missing. Reads no
+  /// replica; lists the folders that these replicas are in. Errors as of ListDisk.
+  Result<LostFilesFound> FindLostFiles(const std::string& disk_uuid, BlockId after, size_t max);
 
   /// A write to this replica ended in the middle: some member of its chain may have it, another
   /// not. Taken with the bad replicas once 10 s have passed and it still has this generation. Costs
@@ -369,9 +378,10 @@ class BlockStore {
   /// Moves the replica to its disk's trash when its generation is `up_to` or below; OK also when
   /// there is none. kConflict when it has a higher generation. Durable after SyncDeletions.
   Status MoveToTrash(BlockId block, Generation up_to);
-  /// Moves the replica out of the way; it is erased after the quarantine's retention. kNotFound
-  /// when there is none. Durable after SyncDeletions.
-  Status Quarantine(BlockId block);
+  /// Moves the replica out of the way when it has this generation; it is erased after the
+  /// quarantine's retention. kNotFound when there is none, kConflict when it has another
+  /// generation. Durable after SyncDeletions.
+  Status Quarantine(BlockId block, Generation generation);
   /// Makes all moves up to now durable.
   Status SyncDeletions();
   /// Erases what is longer than `grace_ms` in the trash, and, from the oldest on, what keeps a disk
@@ -381,9 +391,8 @@ class BlockStore {
 
   // ---- disks ----
 
-  /// kNotFound: no such disk. kFailedPrecondition: it was ejected after errors and is wanted back
-  /// in service. kIo: it was ejected by command and cannot be used now. Not remembered over a
-  /// restart.
+  /// kNotFound: no such disk. kFailedPrecondition: it was ejected and is wanted back. Not
+  /// remembered over a restart.
   Status SetDiskState(const std::string& disk_uuid, StoreDiskState state);
   /// As SetDiskState with kEjected.
   Status EjectDisk(const std::string& disk_uuid);
@@ -431,7 +440,6 @@ class BlockStore {
   Status ExamineOpened(BlockHandle& handle, const Location& location);
   Status VerifyAfterCrash(BlockHandle& handle);
   void Close(BlockHandle& handle);
-  Result<uint64_t> FindLostFilesOn(StoreDisk& disk);
   /// With a look at the file itself, under the block's lock.
   Result<bool> ForgetIfLost(StoreDisk& disk, BlockId block);
   /// Makes the block's replica on the disk with the most room. `fill` writes its first bytes; the

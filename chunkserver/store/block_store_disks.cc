@@ -250,16 +250,12 @@ Status BlockStore::SetDiskState(const std::string& disk_uuid, StoreDiskState sta
     Eject(*disk, Status(StatusCode::kIo, "by command"));
     return Status::Ok();
   }
-  if (disk->state() == StoreDiskState::kEjected) {
-    RETURN_IF_ERROR(disk->CheckPresent());
-    disk->MarkHealthy();
-    disk->SetState(state);
-    LOG_WARN("a disk that was ejected by command is used again disk={}", disk->path());
-    return ResolveDuplicates();
-  }
   if (!disk->healthy()) {
+    const bool by_command = disk->state() == StoreDiskState::kEjected;
     return Status(StatusCode::kFailedPrecondition,
-                  "disk " + disk->path() + " was ejected after errors: repair it, and start anew");
+                  "disk " + disk->path() + " was ejected " +
+                      (by_command ? "by command: start the server again to use it"
+                                  : "after errors: repair it, and start the server again"));
   }
   disk->SetState(state);
   LOG_INFO("a disk {} disk={}",

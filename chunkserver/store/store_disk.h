@@ -84,8 +84,6 @@ class StoreDisk {
   StoreDiskState state() const { return state_.load(std::memory_order_acquire); }
   /// What it is there for by command; does not eject it.
   void SetState(StoreDiskState state) { state_.store(state, std::memory_order_release); }
-  /// Takes back MarkUnhealthy: for a disk that was ejected by command alone.
-  void MarkHealthy() { healthy_.store(true, std::memory_order_release); }
   bool takes_new_replicas() const { return healthy() && state() == StoreDiskState::kInService; }
   /// The identity file is still there and still this disk's: the folder was not unmounted, emptied
   /// or swapped under us.

@@ -13,7 +13,6 @@ namespace {
 constexpr uint64_t kRoomBytes = 4 * uint64_t{kMaxBlockBytes};
 /// So many marked replicas are verified at once after a crash of the process.
 constexpr size_t kVerifiedAtOnce = 4;
-constexpr size_t kListedAtOnce = 1'000;
 
 }  // namespace
 
@@ -120,43 +119,26 @@ void BlockStore::CheckDisks() {
   }
 }
 
-uint64_t BlockStore::FindLostFiles() {
-  uint64_t lost = 0;
-  for (auto& disk : disks_) {
-    if (!disk->healthy() || !disk->has_index()) continue;
-    auto found = FindLostFilesOn(*disk);
-    if (found.ok()) {
-      lost += *found;
-    } else {
-      LOG_WARN_LIMITED("the folders of a disk were not compared with its index disk={}: {}",
-                       disk->path(), Note(disk.get(), found.status()));
-    }
-  }
-  return lost;
-}
-
-Result<uint64_t> BlockStore::FindLostFilesOn(StoreDisk& disk) {
-  uint64_t lost = 0;
+Result<LostFilesFound> BlockStore::FindLostFiles(const std::string& disk_uuid, BlockId after,
+                                                 size_t max) {
+  ASSIGN_OR_RETURN(const std::vector<ReplicaInfo> replicas, ListDisk(disk_uuid, after, max));
+  LostFilesFound found{.last = after, .disk_end = replicas.size() < max};
+  StoreDisk& disk = *FindDisk(disk_uuid);
   std::string folder;
   std::set<std::string> names;  // in the folder
-  BlockId after(0);
-  for (;;) {
-    ASSIGN_OR_RETURN(const std::vector<ReplicaInfo> replicas,
-                     ListDisk(disk.identity().disk_uuid, after, kListedAtOnce));
-    if (replicas.empty()) return lost;
-    after = replicas.back().block;
-    for (const ReplicaInfo& replica : replicas) {
-      if (disk.FolderOf(replica.block) != folder) {
-        folder = disk.FolderOf(replica.block);
-        ASSIGN_OR_RETURN(const std::vector<std::string> listed, disk.NeighboursOf(replica.block));
-        names = std::set<std::string>(listed.begin(), listed.end());
-      }
-      const std::string path = disk.PathOf(replica.block);
-      if (names.contains(path.substr(folder.size() + 1))) continue;
-      ASSIGN_OR_RETURN(const bool gone, ForgetIfLost(disk, replica.block));
-      lost += gone ? 1 : 0;
+  for (const ReplicaInfo& replica : replicas) {
+    found.last = replica.block;
+    if (disk.FolderOf(replica.block) != folder) {
+      folder = disk.FolderOf(replica.block);
+      auto listed = disk.NeighboursOf(replica.block);
+      RETURN_IF_ERROR(Note(&disk, listed.status()));
+      names = std::set<std::string>(listed->begin(), listed->end());
     }
+    if (names.contains(ReplicaFileName(replica.block))) continue;
+    ASSIGN_OR_RETURN(const bool gone, ForgetIfLost(disk, replica.block));
+    found.lost += gone ? 1 : 0;
   }
+  return found;
 }
 
 Result<bool> BlockStore::ForgetIfLost(StoreDisk& disk, BlockId block) {
@@ -165,8 +147,9 @@ Result<bool> BlockStore::ForgetIfLost(StoreDisk& disk, BlockId block) {
   // Deleted, moved or made since the folder was listed.
   auto location = Locate(block);
   if (!location.ok() || location->disk != &disk) return false;
-  ASSIGN_OR_RETURN(const bool there, disk.HasFile(block));
-  if (there) return false;
+  auto there = disk.HasFile(block);
+  RETURN_IF_ERROR(Note(&disk, there.status()));
+  if (*there) return false;
   // A file that is open could be read and written on, until the server ends.
   Close(*handle);
   return OpenReplica(*handle).code() == StatusCode::kNotFound;

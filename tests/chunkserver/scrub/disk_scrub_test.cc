@@ -107,6 +107,28 @@ TEST_F(DiskScrubTest, FindsAndReportsDamageInAnyPage) {
   EXPECT_EQ(first->progress().damaged_pages + second->progress().damaged_pages, damaged.size());
 }
 
+TEST_F(DiskScrubTest, ALostFileIsMissedWithinTheHourAlsoWhenNothingIsVerified) {
+  Open(1);
+  for (uint64_t id = 1; id <= 2'500; ++id) {
+    ASSERT_OK(WriteData(*store_, BlockId(id), 0, "data"));
+  }
+  auto scrub = NewScrub(0);
+  const auto look = [&] { clock_.Advance(scrub->Step(milliseconds(0), true)); };
+  for (int i = 0; i < 10; ++i) look();
+  const BlockId block(2'100);
+  ASSERT_OK(environment_.disk().Remove(store_->Stat(block)->file_path));
+  for (int i = 0; i < 10; ++i) look();
+  EXPECT_TRUE(store_->TakeBadReplicas(10).empty()) << "not all the time";
+  EXPECT_TRUE(store_->Stat(block).ok()) << "it is open";
+  clock_.Advance(DiskScrub::kLookInterval);
+  look();
+  look();
+  EXPECT_TRUE(store_->TakeBadReplicas(10).empty()) << "a thousand at a time";
+  look();
+  EXPECT_EQ(store_->TakeBadReplicas(10),
+            (std::vector<BadReplicaFound>{{block, Generation(1), ReplicaFault::kMissing}}));
+}
+
 TEST_F(DiskScrubTest, ADamagedHeaderIsAFindingAndNoEndOfTheRound) {
   Fill(6);
   const std::string path = store_->Stat(BlockId(2))->file_path;

@@ -55,7 +55,7 @@ TEST_F(HeartbeatTest, TellsWhatIsOnTheDisks) {
            disks[0].replica_count + disks[1].replica_count == 2;
   }));
   ASSERT_OK(server->store().MoveToTrash(BlockId(10), Generation(1)));
-  ASSERT_OK(server->store().Quarantine(BlockId(11)));
+  ASSERT_OK(server->store().Quarantine(BlockId(11), Generation(1)));
   EXPECT_TRUE(AwaitDisks([](const auto& disks) {
     return disks[0].trash_bytes + disks[1].trash_bytes >= 1 << 20 &&
            disks[0].quarantine_bytes + disks[1].quarantine_bytes >= 1 << 20 &&
@@ -109,6 +109,26 @@ TEST_F(HeartbeatTest, AReplicaThatIsGoneIsTold) {
   registry_.With([](auto& state) {
     EXPECT_EQ(state.bad_replicas[0].block_id, 10);
     EXPECT_EQ(state.bad_replicas[0].reason, wire::BadReplicaReason::MISSING);
+  });
+}
+
+TEST_F(HeartbeatTest, ADoubtThatNobodyResolvedIsTold) {
+  SimClock clock;
+  auto server = StartRegistered(clock);
+  for (uint64_t id : {10, 11}) ASSERT_OK(WriteData(server->store(), BlockId(id), 0, "data"));
+  server->store().NoteDoubtful(BlockId(10), Generation(1));
+  server->store().NoteDoubtful(BlockId(11), Generation(1));
+  // A writer recovers one of them.
+  ASSERT_OK(server->store().Seal(BlockId(10), Generation(2), false, false, false).status());
+  ASSERT_TRUE(AwaitHeartbeats(3));
+  EXPECT_TRUE(registry_.With([](auto& state) { return state.bad_replicas.empty(); }));
+  clock.Advance(std::chrono::seconds(11));
+  ASSERT_TRUE(registry_.WaitUntil([](auto& state) { return !state.bad_replicas.empty(); }));
+  registry_.With([](auto& state) {
+    ASSERT_EQ(state.bad_replicas.size(), 1u);
+    EXPECT_EQ(state.bad_replicas[0].block_id, 11);
+    EXPECT_EQ(state.bad_replicas[0].generation, 1);
+    EXPECT_EQ(state.bad_replicas[0].reason, wire::BadReplicaReason::DOUBTFUL);
   });
 }
 
@@ -175,6 +195,23 @@ TEST_F(HeartbeatTest, ADrainingDiskIsEmptied) {
   registry_.With([](auto& state) { state.disk_commands.clear(); });
   ASSERT_TRUE(
       AwaitDisks([](const auto& disks) { return disks[0].state == wire::DiskState::IN_SERVICE; }));
+}
+
+TEST_F(HeartbeatTest, ADrainingDiskWithoutRoomElsewhereSaysSo) {
+  auto server = StartRegistered();
+  ASSERT_OK(WriteData(server->store(), BlockId(10), 0, "data"));
+  const size_t full = server->store().Stat(BlockId(10))->disk_path == DiskPath(0) ? 0 : 1;
+  EXPECT_FALSE(Disk(full).no_room);
+  registry_.With([&](auto& state) {
+    for (const wire::DiskReport& disk : state.last_heartbeat.disks) {
+      wire::DiskCommand command;
+      command.disk_uuid = disk.disk_uuid;
+      command.state = wire::DiskState::DRAINING;
+      state.disk_commands.push_back(command);
+    }
+  });
+  EXPECT_TRUE(AwaitDisks([&](const auto& disks) { return disks[full].no_room; }));
+  EXPECT_FALSE(Disk(1 - full).no_room) << "nothing is left on it";
 }
 
 TEST_F(HeartbeatTest, AnEjectedDiskStaysSoUntilARestart) {

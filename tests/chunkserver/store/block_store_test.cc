@@ -95,7 +95,7 @@ TYPED_TEST(BlockStoreTest, AMissingReplicaIsNotFoundUnlessAWriteMakesIt) {
   EXPECT_EQ(store->Truncate(kBlock, kFirst, 0).code(), StatusCode::kNotFound);
   EXPECT_EQ(store->Sync(kBlock, kFirst).code(), StatusCode::kNotFound);
   EXPECT_EQ(store->Stat(kBlock).code(), StatusCode::kNotFound);
-  EXPECT_EQ(store->Quarantine(kBlock).code(), StatusCode::kNotFound);
+  EXPECT_EQ(store->Quarantine(kBlock, kFirst).code(), StatusCode::kNotFound);
   EXPECT_EQ(WriteData(*store, kBlock, 0, "x", false).code(), StatusCode::kNotFound);
   EXPECT_TRUE(store->RangeDigests().empty());
   ASSERT_OK(WriteData(*store, kBlock, 0, "", true));
@@ -198,7 +198,8 @@ TYPED_TEST(BlockStoreTest, DeletedReplicasGoToTheTrashAndAreErasedAfterTheGraceP
 TYPED_TEST(BlockStoreTest, QuarantinedReplicasAreErasedAfterTheirRetentionOnly) {
   auto store = this->Open();
   ASSERT_OK(WriteData(*store, kBlock, 0, "data"));
-  ASSERT_OK(store->Quarantine(kBlock));
+  EXPECT_EQ(store->Quarantine(kBlock, Generation(2)).code(), StatusCode::kConflict);
+  ASSERT_OK(store->Quarantine(kBlock, kFirst));
   EXPECT_EQ(store->Stat(kBlock).code(), StatusCode::kNotFound);
   EXPECT_GT(store->Disks()[0].quarantine_bytes, 0u);
   this->clock_.Advance(std::chrono::hours(30 * 24 - 1));

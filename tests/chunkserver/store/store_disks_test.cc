@@ -122,7 +122,7 @@ TEST_F(StoreDisks, ADamagedReplicaIsNotMoved) {
   EXPECT_EQ(store_->TakeBadReplicas(5).size(), 1u);
 }
 
-TEST_F(StoreDisks, ADiskEjectedByCommandComesBackByCommandAndDuplicatesAreResolved) {
+TEST_F(StoreDisks, ADiskEjectedByCommandComesBackWithTheNextStartAndDuplicatesAreResolved) {
   ASSERT_OK(WriteData(*store_, kBlock, 0, "old"));
   const int old_disk = DiskOf(kBlock);
   const std::string uuid = On(old_disk).disk_uuid;
@@ -135,7 +135,9 @@ TEST_F(StoreDisks, ADiskEjectedByCommandComesBackByCommandAndDuplicatesAreResolv
   ASSERT_TRUE(base.ok()) << base.status().ToString();
   ASSERT_OK(WriteData(*store_, kBlock, 0, "new", false, Generation(0)));
   ASSERT_OK(store_->Promote(kBlock, Generation(0), Generation(3)));
-  ASSERT_OK(store_->SetDiskState(uuid, StoreDiskState::kInService));
+  EXPECT_EQ(store_->SetDiskState(uuid, StoreDiskState::kInService).code(),
+            StatusCode::kFailedPrecondition);
+  Open();
   EXPECT_TRUE(On(old_disk).healthy);
   EXPECT_EQ(store_->Stat(kBlock)->generation, Generation(3));
   EXPECT_EQ(On(old_disk).replica_count, 0u);
