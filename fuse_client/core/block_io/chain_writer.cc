@@ -183,8 +183,15 @@ Result<uint64_t> ChainWriter::ReceiveResponse(uint8_t kind) {
     return Fail(std::move(decoded), ServerId());
   }
   if (Status status = FromWire(response.status); !status.ok()) {
-    const ServerId culprit(static_cast<uint32_t>(response.failed_server_id));
-    return Fail(std::move(status), culprit == ServerId() ? target_.chain.front().server : culprit);
+    ServerId culprit(static_cast<uint32_t>(response.failed_server_id));
+    if (culprit == ServerId()) culprit = target_.chain.front().server;
+    // Its predecessor found it dead or hung: the next block of this client need not find that out
+    // by another wait. (Other errors are about this block.)
+    if (status.code() == StatusCode::kUnavailable ||
+        status.code() == StatusCode::kDeadlineExceeded) {
+      connections_->NoteFailure(culprit);
+    }
+    return Fail(std::move(status), culprit);
   }
   return prelude->request_id;
 }

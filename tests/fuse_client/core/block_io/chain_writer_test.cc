@@ -252,6 +252,18 @@ TEST_F(ChainWriterTest, ErrorOfAReplicaNamesItAndKeepsTheWrites) {
   EXPECT_EQ(writer_->Sync().code(), StatusCode::kStaleGeneration) << "it stays failed";
 }
 
+TEST_F(ChainWriterTest, ServerThatItsPredecessorFindsHungCountsAsFailed) {
+  head_.AnswerWith(wire::FrameKind::WRITE, Status(StatusCode::kDeadlineExceeded, "no answer"),
+                   ServerId(3), /*after=*/0);
+  const uint64_t failures = connections_->failures();
+  ASSERT_TRUE(writer_->Submit(0, Data("x"), true, false).ok());
+  EXPECT_EQ(writer_->Drain().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(writer_->failed_server(), ServerId(3));
+  EXPECT_TRUE(connections_->RecentlyFailed(ServerId(3))) << "the next block avoids it";
+  EXPECT_FALSE(connections_->RecentlyFailed(ServerId(1)));
+  EXPECT_GT(connections_->failures(), failures);
+}
+
 TEST_F(ChainWriterTest, WritesOfAFailedWriterGoOnElsewhere) {
   std::string expected;
   head_.DropOn(wire::FrameKind::WRITE, 1);
