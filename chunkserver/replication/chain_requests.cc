@@ -95,17 +95,11 @@ Status ServerConnection::CheckChain(const std::vector<wire::ChainHop>& downstrea
   return Status::Ok();
 }
 
-Status ServerConnection::CheckReplica(BlockId block, Generation generation, bool may_create) const {
-  auto stat = context_.store.Stat(block);
-  if (!stat.ok()) {
-    return may_create && stat.code() == StatusCode::kNotFound ? Status::Ok() : stat.status();
-  }
-  if (stat->generation != generation) {
-    return Status(StatusCode::kStaleGeneration,
-                  fmt::format("block {} has generation {} here, not {}", block, stat->generation,
-                              generation));
-  }
-  return Status::Ok();
+Status ServerConnection::CheckReplica(BlockId block, Generation generation) const {
+  ASSIGN_OR_RETURN(const ReplicaStat stat, context_.store.Stat(block));
+  if (stat.generation == generation) return Status::Ok();
+  return Status(StatusCode::kStaleGeneration, fmt::format("block {} has generation {} here, not {}",
+                                                          block, stat.generation, generation));
 }
 
 Status ServerConnection::ReceiveWritePayload(const FramePrelude& prelude,
@@ -140,7 +134,7 @@ Status ServerConnection::HandleWrite(const FramePrelude& prelude, std::string_vi
   context_.counters.writes.fetch_add(1, std::memory_order_relaxed);
   context_.counters.write_bytes.fetch_add(prelude.payload_bytes, std::memory_order_relaxed);
 
-  auto operation = BeginOperation(prelude);
+  auto operation = BeginOperation(prelude, request);
   if (operation == nullptr) return Status(StatusCode::kCancelled, "closed by this server");
   Status status = ForwardAndApply(request, operation, [&] {
     WriteArguments arguments;
@@ -184,7 +178,7 @@ Status ServerConnection::HandleTruncate(const FramePrelude& prelude, std::string
   request.downstream = std::move(truncate.downstream);
   context_.counters.truncates.fetch_add(1, std::memory_order_relaxed);
 
-  auto operation = BeginOperation(prelude);
+  auto operation = BeginOperation(prelude, request);
   if (operation == nullptr) return Status(StatusCode::kCancelled, "closed by this server");
   operation->FinishLocal(ForwardAndApply(request, operation, [&] {
     return context_.store.Truncate(request.block, request.generation,
@@ -205,10 +199,11 @@ Status ServerConnection::HandleSync(const FramePrelude& prelude, std::string_vie
   ChainRequest request;
   request.block = BlockId(static_cast<uint64_t>(sync.block_id));
   request.generation = Generation(static_cast<uint64_t>(sync.generation));
+  request.changes = false;
   request.forward_header = EncodeForNext(sync);
   request.downstream = std::move(sync.downstream);
 
-  auto operation = BeginOperation(prelude);
+  auto operation = BeginOperation(prelude, request);
   if (operation == nullptr) return Status(StatusCode::kCancelled, "closed by this server");
   Status status = ForwardAndApply(request, operation, [] { return Status::Ok(); });
   if (status.ok()) {
@@ -240,7 +235,13 @@ Status ServerConnection::ForwardAndApply(const ChainRequest& request,
   // Nobody waits for the answer. The sender may have gone on with another connection, whose frames
   // this one must not overwrite.
   if (PeerHasGone()) return Status(StatusCode::kCancelled, "the sender has gone");
-  RETURN_IF_ERROR(CheckReplica(request.block, request.generation, request.may_create));
+  if (request.changes) {
+    RETURN_IF_ERROR(
+        context_.store.BeginChange(request.block, request.generation, request.may_create));
+    operation->BeginChange();
+  } else {
+    RETURN_IF_ERROR(CheckReplica(request.block, request.generation));
+  }
   if (link != nullptr) {
     operation->AddDownstreamPart();
     link->Submit(operation, request.forward_header, request.payload, request.payload_bytes);
@@ -267,10 +268,11 @@ void ServerConnection::EndPendingLocked() {
   if (pending_full_) pending_changed_.notify_all();
 }
 
-std::shared_ptr<ChainOperation> ServerConnection::BeginOperation(const FramePrelude& prelude) {
+std::shared_ptr<ChainOperation> ServerConnection::BeginOperation(const FramePrelude& prelude,
+                                                                 const ChainRequest& request) {
   auto operation = std::make_shared<ChainOperation>(
-      shared_from_this(), static_cast<wire::FrameKind::type>(prelude.kind), prelude.request_id,
-      prelude.payload_bytes, self_, arrived_nanos_);
+      shared_from_this(), static_cast<wire::FrameKind::type>(prelude.kind), request.block,
+      request.generation, prelude.request_id, prelude.payload_bytes, self_, arrived_nanos_);
   std::unique_lock lock(pending_mutex_);
   if (!BeginPendingLocked(lock)) return nullptr;
   operation->older = newest_;
@@ -310,6 +312,10 @@ bool ServerConnection::PeerHasGone() const {
 
 void ServerConnection::OperationDone(ChainOperation& operation) {
   const Status& status = operation.status();
+  // Before the answer: whoever gets that may rely on it.
+  if (operation.leaves_doubt()) {
+    context_.store.NoteDoubtful(operation.block(), operation.generation());
+  }
   RespondChain(operation.kind(), operation.request_id(), status, operation.failed_server());
   Histogram& latency = operation.kind() == wire::FrameKind::SYNC ? context_.latencies.sync
                                                                  : context_.latencies.write;

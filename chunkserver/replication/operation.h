@@ -25,15 +25,21 @@ class OperationOwner {
 /// thread. The thread that ends the last one tells the owner.
 class ChainOperation {
  public:
-  ChainOperation(std::shared_ptr<OperationOwner> owner, wire::FrameKind::type kind,
-                 uint64_t request_id, size_t payload_bytes, ServerId self, int64_t arrived_nanos)
+  ChainOperation(std::shared_ptr<OperationOwner> owner, wire::FrameKind::type kind, BlockId block,
+                 Generation generation, uint64_t request_id, size_t payload_bytes, ServerId self,
+                 int64_t arrived_nanos)
       : kind_(kind),
+        block_(block),
+        generation_(generation),
         request_id_(request_id),
         payload_bytes_(payload_bytes),
         self_(self),
         arrived_nanos_(arrived_nanos),
         owner_(std::move(owner)) {}
 
+  /// From here on a failure leaves it open which replicas have the change. By the thread that will
+  /// finish the local part, before anything is changed or passed on.
+  void BeginChange() { change_begun_ = true; }
   /// Before the operation is given to a link, by the thread that will finish the local part.
   void AddDownstreamPart() { parts_left_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -55,7 +61,11 @@ class ChainOperation {
     return local_.ok() ? ServerId() : self_;
   }
 
+  /// It failed after BeginChange.
+  bool leaves_doubt() const { return change_begun_ && !status().ok(); }
   wire::FrameKind::type kind() const { return kind_; }
+  BlockId block() const { return block_; }
+  Generation generation() const { return generation_; }
   uint64_t request_id() const { return request_id_; }
   size_t payload_bytes() const { return payload_bytes_; }
   int64_t arrived_nanos() const { return arrived_nanos_; }
@@ -74,12 +84,15 @@ class ChainOperation {
 
   // Constant after construction.
   const wire::FrameKind::type kind_;
+  const BlockId block_;
+  const Generation generation_;
   const uint64_t request_id_;
   const size_t payload_bytes_;
   const ServerId self_;
   const int64_t arrived_nanos_;  // monotonic
   const std::shared_ptr<OperationOwner> owner_;
 
+  bool change_begun_ = false;  // written before there is a second part
   // Each written by the one thread that ends its part, before parts_left_ goes down.
   Status local_;
   Status downstream_;

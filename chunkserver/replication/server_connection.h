@@ -51,6 +51,7 @@ class ServerConnection final : public ServedConnection,
   struct ChainRequest {
     BlockId block;
     Generation generation;
+    bool changes = true;  // the replica
     bool may_create = false;
     std::vector<wire::ChainHop> downstream;  // as this server got it
     std::string forward_header;              // for the next server; empty at the tail
@@ -94,7 +95,7 @@ class ServerConnection final : public ServedConnection,
   void AnswerSeal(uint64_t request_id, const wire::SealHeader& request);
   void AnswerPull(uint64_t request_id, const PullOutcome& outcome);
   void RefusePull(uint64_t request_id, const Status& status);
-  Status CheckReplica(BlockId block, Generation generation, bool may_create) const;
+  Status CheckReplica(BlockId block, Generation generation) const;
   Status ReceiveWritePayload(const FramePrelude& prelude, const wire::WriteHeader& write,
                              Status* verdict, std::shared_ptr<PayloadBuffer>* payload);
   /// Counts something that is to be answered by another thread, waiting while there is too much of
@@ -102,7 +103,8 @@ class ServerConnection final : public ServedConnection,
   bool BeginPendingLocked(std::unique_lock<std::mutex>& lock);
   void EndPendingLocked();
   /// Null when the connection closes.
-  std::shared_ptr<ChainOperation> BeginOperation(const FramePrelude& prelude);
+  std::shared_ptr<ChainOperation> BeginOperation(const FramePrelude& prelude,
+                                                 const ChainRequest& request);
   /// The command's number; 0 when the connection closes.
   uint64_t BeginCommand();
   void EndCommand(uint64_t number);

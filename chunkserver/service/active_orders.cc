@@ -44,6 +44,9 @@ Result<uint64_t> ActiveOrders::BeginRegistration(const wire::RegisterServerRespo
   parts_.data_plane.Suspend();
   // What is known from before may not hold any more: the journal may have been set back.
   parts_.store.ForgetDooms();
+  if (response.next_block_id > 0) {
+    parts_.store.RaiseCreateFloor(BlockId(static_cast<uint64_t>(response.next_block_id)));
+  }
   cluster_id_ = response.cluster_id;
   return ++registration_;
 }

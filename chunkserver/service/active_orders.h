@@ -3,7 +3,8 @@
 // From a registration to serving. A server that was away cannot know which of its replicas left
 // their chains meanwhile. So:
 //  1. told to register (again): StopServing: requests for data wait, or are refused
-//  2. the active registered it: BeginRegistration
+//  2. the active registered it: BeginRegistration. Of blocks that had been given out by then the
+//     store makes no replica for a late write any more: there may have been one that was lost
 //  3. all delete tasks of this server are fetched from that active and TakeTasks: their replicas
 //  are
 //     not served any more from then on, whether they are to be deleted now or kept for a while

@@ -86,7 +86,7 @@ Status Chunkserver::StartService(Disk& disk, Random& random) {
       ScrubberOptions{.period = config_.scrub_period, .clients_active = clients_active});
   evacuator_ = std::make_unique<Evacuator>(*store_, clock_, config_.limit_move_bytes,
                                            std::move(clients_active));
-  report_ = std::make_unique<StatusReport>(*store_, *data_plane_, *scrubber_);
+  report_ = std::make_unique<StatusReport>(*store_, *data_plane_, *scrubber_, *evacuator_);
   orders_ = std::make_unique<ActiveOrders>(ActiveOrders::Parts{.store = *store_,
                                                                .data_plane = *data_plane_,
                                                                .deletions = *deletions_,

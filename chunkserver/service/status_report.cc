@@ -6,6 +6,7 @@ namespace tercet {
 
 std::vector<wire::DiskReport> StatusReport::Disks() const {
   const std::vector<ScrubProgress> scrubs = scrubber_.Progress();
+  const std::vector<EvacuationProgress> evacuations = evacuator_.Progress();
   std::vector<wire::DiskReport> reports;
   for (const StoreDiskStatus& disk : store_.Disks()) {
     wire::DiskReport report;
@@ -21,6 +22,10 @@ std::vector<wire::DiskReport> StatusReport::Disks() const {
     report.replica_bytes = static_cast<int64_t>(disk.replica_bytes);
     for (const ScrubProgress& scrub : scrubs) {
       if (scrub.disk_uuid == disk.disk_uuid) report.scrubbed_since_ns = scrub.scrubbed_since_ns;
+    }
+    for (const EvacuationProgress& evacuation : evacuations) {
+      if (evacuation.disk_uuid != disk.disk_uuid) continue;
+      report.no_room = evacuation.blocked.code() == StatusCode::kNoSpace && disk.replica_count > 0;
     }
     reports.push_back(std::move(report));
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "chunkserver/replication/data_plane_server.h"
+#include "chunkserver/scrub/evacuator.h"
 #include "chunkserver/scrub/scrubber.h"
 #include "chunkserver/store/block_store.h"
 #include "tercet_thrift/registry_types.h"
@@ -13,8 +14,9 @@ namespace tercet {
 /// Thread-safe. The references must outlive it.
 class StatusReport {
  public:
-  StatusReport(BlockStore& store, const DataPlaneServer& data_plane, const Scrubber& scrubber)
-      : store_(store), data_plane_(data_plane), scrubber_(scrubber) {}
+  StatusReport(BlockStore& store, const DataPlaneServer& data_plane, const Scrubber& scrubber,
+               const Evacuator& evacuator)
+      : store_(store), data_plane_(data_plane), scrubber_(scrubber), evacuator_(evacuator) {}
 
   std::vector<wire::DiskReport> Disks() const;
   wire::ServerLoad Load() const;
@@ -23,6 +25,7 @@ class StatusReport {
   BlockStore& store_;
   const DataPlaneServer& data_plane_;
   const Scrubber& scrubber_;
+  const Evacuator& evacuator_;
 };
 
 /// Bad replicas as a heartbeat names them.

@@ -151,7 +151,7 @@ class StandStillTest : public ChainTest {
   DataPlaneOptions Options() override {
     DataPlaneOptions options;
     options.progress_deadline = milliseconds(600'000);
-    options.stall_refusal = milliseconds(50);
+    options.stall_refusal = milliseconds(400);
     options.max_queued_bytes_per_link = 4 << 20;
     options.buffer_bytes = 64 << 20;
     return options;

@@ -1,10 +1,11 @@
-// A disk that does nothing with replicas while it is held: as slow as the test wants.
+// A disk that does nothing with some files while it is held: as slow as the test wants.
 #pragma once
 
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "common/env/disk.h"
 
@@ -13,10 +14,12 @@ namespace tercet::testing_support {
 /// Over another disk, which must outlive it. Thread-safe.
 class HeldDisk final : public Disk {
  public:
-  explicit HeldDisk(Disk& disk) : disk_(disk) {}
+  /// Holds the files whose names end so: replicas unless said otherwise.
+  explicit HeldDisk(Disk& disk, std::string held_files = ".blk")
+      : disk_(disk), held_files_(std::move(held_files)) {}
   ~HeldDisk() override { Release(); }
 
-  /// Reads, writes and syncs of replicas' files wait from now on.
+  /// Reads, writes and syncs of these files wait from now on.
   void Hold() { Set(true); }
   void Release() { Set(false); }
   /// So many wait now.
@@ -27,7 +30,7 @@ class HeldDisk final : public Disk {
 
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override {
     ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk_.Open(path, mode));
-    if (!path.ends_with(".blk")) return file;
+    if (!path.ends_with(held_files_)) return file;
     return std::unique_ptr<File>(std::make_unique<HeldFile>(*this, std::move(file)));
   }
   Status Rename(const std::string& from, const std::string& to) override {
@@ -92,6 +95,7 @@ class HeldDisk final : public Disk {
   }
 
   Disk& disk_;
+  const std::string held_files_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   bool held_ = false;        // guarded by mutex_

@@ -27,8 +27,11 @@ std::string PieceCrcs(uint32_t offset, std::string_view data) {
 
 std::string Pattern(uint64_t seed, size_t size) { return SeededRandom(seed).Bytes(size); }
 
-TestServer::TestServer(ServerId id, DataPlaneOptions options, Disk* disk)
-    : id_(id), options_(std::move(options)), disk_(disk == nullptr ? &RealDisk() : disk) {
+TestServer::TestServer(ServerId id, DataPlaneOptions options, Disk* disk, Clock* clock)
+    : id_(id),
+      options_(std::move(options)),
+      disk_(disk == nullptr ? &RealDisk() : disk),
+      clock_(clock == nullptr ? &RealClock() : clock) {
   std::string name = testing::TempDir() + "/tercet-replication-XXXXXX";
   index_folder_ = ::mkdtemp(name.data());
   folder_ = index_folder_ + "/disk";
@@ -47,7 +50,7 @@ void TestServer::Open() {
   store.disks = {{folder_, index_folder_ + "/index"}};
   store.reserve_bytes = 1 << 20;
   store.boot_id = "boot " + std::to_string(boots_);
-  auto opened = BlockStore::Open(*disk_, RealClock(), SystemRandom(), store);
+  auto opened = BlockStore::Open(*disk_, *clock_, SystemRandom(), store);
   ASSERT_TRUE(opened.ok()) << opened.status().ToString();
   store_ = std::move(opened).value();
   auto started = DataPlaneServer::Start(options_, *store_);

@@ -15,6 +15,7 @@
 #include "chunkserver/store/block_store.h"
 #include "common/base/ids.h"
 #include "common/base/status.h"
+#include "common/env/clock.h"
 #include "common/env/disk.h"
 #include "common/rpc/frame_connection.h"
 #include "common/rpc/wire_status.h"
@@ -35,7 +36,8 @@ std::string Pattern(uint64_t seed, size_t size);
 /// A store and its data plane, in a folder of its own.
 class TestServer {
  public:
-  TestServer(ServerId id, DataPlaneOptions options, Disk* disk = nullptr);
+  /// `clock` is the store's.
+  TestServer(ServerId id, DataPlaneOptions options, Disk* disk = nullptr, Clock* clock = nullptr);
   /// Flips a bit of the replica's page on disk.
   void DamagePage(BlockId block, uint32_t page);
   ~TestServer();
@@ -60,6 +62,7 @@ class TestServer {
   const ServerId id_;
   DataPlaneOptions options_;
   Disk* const disk_;
+  Clock* const clock_;
   std::string folder_;
   std::string index_folder_;
   uint16_t port_ = 0;

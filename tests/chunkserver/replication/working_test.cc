@@ -180,7 +180,8 @@ TEST(LinkDeadlineTest, ProcessThatDidNotRunBlamesNobody) {
   options.progress_deadline = milliseconds(200);
   DownstreamLink link(options, counters);
   auto owner = std::make_shared<Recorder>();
-  auto operation = std::make_shared<ChainOperation>(owner, wire::FrameKind::SYNC, 1, 0, ServerId(1),
+  auto operation = std::make_shared<ChainOperation>(owner, wire::FrameKind::SYNC, BlockId(1),
+                                                    Generation(1), 1, 0, ServerId(1),
                                                     /*arrived_nanos=*/0);
   operation->AddDownstreamPart();
   operation->FinishLocal(Status::Ok());

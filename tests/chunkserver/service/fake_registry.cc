@@ -22,6 +22,7 @@ class FakeRegistry::Handler final : public wire::RegistryServiceNull {
     response.server_id = state.server_id;
     response.cluster_id = state.cluster_id;
     response.heartbeat_interval_ms = state.heartbeat_interval_ms;
+    response.next_block_id = state.next_block_id;
   }
 
   void Heartbeat(wire::HeartbeatResponse& response,

@@ -24,6 +24,7 @@ struct FakeRegistryState {
   int32_t server_id = 3;
   std::string cluster_id = "cluster-one-----";
   int32_t heartbeat_interval_ms = 50;
+  int64_t next_block_id = 0;
   Status register_status;
   bool active = true;
   std::string active_hint;

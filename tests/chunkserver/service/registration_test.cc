@@ -129,6 +129,32 @@ TEST_F(RegistrationTest, AHeldReplicaIsDeletedOnceItIsNotHeldAnyMore) {
   EXPECT_OK(ReadBlock(*server, 11));
 }
 
+TEST_F(RegistrationTest, NoReplicaIsMadeForALateWriteThatMayHaveBeenHereBefore) {
+  registry_.With([](auto& state) {
+    state.next_block_id = 50;
+    state.fetches_held = true;
+  });
+  auto server = Start();
+  // Before anything is served.
+  ASSERT_TRUE(registry_.WaitUntil([](auto& state) { return state.fetches > 0; }));
+  EXPECT_EQ(WriteData(server->store(), BlockId(49), 0, "late").code(), StatusCode::kNotFound);
+  EXPECT_OK(WriteData(server->store(), BlockId(50), 0, "new"));
+  registry_.With([](auto& state) { state.fetches_held = false; });
+  ASSERT_TRUE(AwaitHeartbeats(1));
+  // Others were given out meanwhile.
+  EXPECT_OK(WriteData(server->store(), BlockId(59), 0, "new"));
+  const int before = registry_.With([](auto& state) {
+    state.next_block_id = 60;
+    state.register_again = true;
+    return state.registrations;
+  });
+  ASSERT_TRUE(registry_.WaitUntil([&](auto& state) { return state.registrations > before; }));
+  ASSERT_TRUE(AwaitHeartbeats(1));
+  EXPECT_EQ(WriteData(server->store(), BlockId(58), 0, "late").code(), StatusCode::kNotFound);
+  EXPECT_OK(WriteData(server->store(), BlockId(59), 0, "more"));
+  EXPECT_OK(WriteData(server->store(), BlockId(60), 0, "new"));
+}
+
 TEST_F(RegistrationTest, WhileItRegistersAgainOpenConnectionsWait) {
   config_.data_progress_deadline = std::chrono::minutes(1);
   auto server = StartRegistered();

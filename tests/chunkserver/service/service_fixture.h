@@ -34,14 +34,14 @@ class ServiceFixture : public testing::Test {
   }
   std::string DiskPath(int i) const { return folder_.path() + "/disk" + std::to_string(i); }
 
-  std::unique_ptr<Chunkserver> Start() {
-    auto server = Chunkserver::Start(config_, RealDisk(), RealClock(), SystemRandom());
+  std::unique_ptr<Chunkserver> Start(Clock& clock = RealClock()) {
+    auto server = Chunkserver::Start(config_, RealDisk(), clock, SystemRandom());
     EXPECT_TRUE(server.ok()) << server.status().ToString();
     return server.ok() ? std::move(server).value() : nullptr;
   }
-  std::unique_ptr<Chunkserver> StartRegistered() {
+  std::unique_ptr<Chunkserver> StartRegistered(Clock& clock = RealClock()) {
     const int before = registry_.With([](auto& state) { return state.heartbeats; });
-    auto server = Start();
+    auto server = Start(clock);
     EXPECT_TRUE(registry_.WaitUntil([&](auto& state) { return state.heartbeats > before; }));
     return server;
   }
