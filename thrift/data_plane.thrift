@@ -146,6 +146,7 @@ struct SealResponseHeader {
   1: common.WireStatus status,
   /** There is no complete replica of the block here, and none was made. The other fields are unset. */
   2: bool absent = false,
+  /** With kStaleGeneration: what the replica has. */
   3: i64 generation_before = 0,
   4: i32 length = 0,
   /** CRC-32C over the page checksums (4 bytes each, little-endian) of all pages: equal, together with the length, for

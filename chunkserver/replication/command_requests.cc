@@ -102,6 +102,9 @@ void ServerConnection::AnswerSeal(uint64_t request_id, const wire::SealHeader& r
     response.damaged_pages = static_cast<int32_t>(sealed->damaged_pages);
   } else {
     CountFailure(sealed.status());
+    // So that the active's next attempt is above it.
+    const auto stat = context_.store.Stat(block);
+    if (stat.ok()) response.generation_before = static_cast<int64_t>(stat->generation.value());
   }
   Respond(wire::FrameKind::SEAL_RESPONSE, request_id, response);
 }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "metaserver/ops/repairs.h"
 #include "metaserver/ops/replica_operations.h"
 #include "metaserver/ops/summary.h"
@@ -19,7 +21,8 @@ void ForgetOldTargets(MutableTables& tables, const FileBlockRecord& block,
 
 Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& context, BlockId block,
                                                           Generation from,
-                                                          std::span<const ServerId> targets) {
+                                                          std::span<const ServerId> targets,
+                                                          Generation above) {
   MutableTables tables(context.transaction);
   ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, block));
   if (!owned || owned->block.generation != from) {
@@ -40,7 +43,7 @@ Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& cont
     }
     repair.targets.push_back(server);
   }
-  repair.sealing = HighestGeneration(owned->block, before).Next();
+  repair.sealing = std::max(HighestGeneration(owned->block, before), above).Next();
   SettleRepair(tables, owned->file, owned->block, before, repair, context.now_ns);
   Summary(context, "begin reconfiguration")
       .Add("block", block.value())

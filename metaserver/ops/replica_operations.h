@@ -35,10 +35,12 @@ struct BegunReconfiguration {
 /// Journals that an attempt uses the next generation. kConflict: the block is not of generation
 /// `from` any more, or is gone (or was cut off). `targets`: servers that are not in the chain and
 /// may get a replica from this attempt: they are remembered, so that whatever becomes of the
-/// attempt or of the block they get delete tasks if they are not in the chain in the end.
+/// attempt or of the block they get delete tasks if they are not in the chain in the end. `above`: a
+/// replica has this generation, which this state does not know: the attempt's is higher.
 Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& context, BlockId block,
                                                           Generation from,
-                                                          std::span<const ServerId> targets = {});
+                                                          std::span<const ServerId> targets = {},
+                                                          Generation above = Generation());
 
 struct CommitReconfigurationArguments {
   BlockId block;

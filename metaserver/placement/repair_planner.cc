@@ -21,8 +21,8 @@ void Add(std::map<ServerId, int>* counts, ServerId server, int delta) {
 
 std::string_view RepairClassName(RepairClass repair_class) {
   static constexpr std::array<std::string_view, kRepairClasses> kNames = {
-      "lost",      "one_left", "below_minimum", "damaged", "below_wanted",
-      "doubtful", "misplaced", "surplus",  "drain",         "balance",
+      "lost",     "one_left",  "below_minimum", "damaged", "below_wanted",
+      "doubtful", "misplaced", "surplus",       "drain",   "balance",
   };
   return kNames[static_cast<size_t>(repair_class)];
 }
@@ -71,6 +71,7 @@ void RepairPlanner::Wait(State& state, int64_t until_ms) {
 
 bool RepairPlanner::MakeRoom(const RepairEntry& entry) {
   if (entries_.size() < options_.max_entries) return true;
+  left_out_ = true;
   for (int c = kRepairClasses - 1; c > static_cast<int>(entry.repair_class); --c) {
     const std::set<Order>& all = by_age_[c];
     // The youngest that does not run; at most as many run as there are workers.
@@ -82,6 +83,12 @@ bool RepairPlanner::MakeRoom(const RepairEntry& entry) {
     }
   }
   return false;
+}
+
+bool RepairPlanner::TakeRoomAgain() {
+  if (!left_out_ || entries_.size() > options_.max_entries / 2) return false;
+  left_out_ = false;
+  return true;
 }
 
 bool RepairPlanner::Put(RepairEntry entry) {
@@ -138,6 +145,7 @@ void RepairPlanner::Clear() {
   incoming_.clear();
   outgoing_.clear();
   running_ = 0;
+  left_out_ = false;
 }
 
 void RepairPlanner::WakeDue(int64_t now_ms) {
@@ -158,6 +166,19 @@ bool RepairPlanner::HasFreeSource(const RepairEntry& entry) const {
                      [&](ServerId server) { return CountIn(outgoing_, server) < slots; });
 }
 
+bool RepairPlanner::IsFull(RepairClass repair_class) const {
+  if (IsUrgent(repair_class)) return false;
+  int64_t moves = 0;
+  int64_t all = 0;
+  for (int c = 0; c < kRepairClasses; ++c) {
+    const auto other = static_cast<RepairClass>(c);
+    if (IsUrgent(other)) continue;
+    all += class_running_[c];
+    if (IsMove(other)) moves += class_running_[c];
+  }
+  return all >= options_.max_not_urgent || (IsMove(repair_class) && moves >= options_.max_moves);
+}
+
 void RepairPlanner::Occupy(const RepairSlots& slots, int delta) {
   if (slots.source) Add(&outgoing_, *slots.source, delta);
   for (ServerId target : slots.targets) Add(&incoming_, target, delta);
@@ -165,22 +186,25 @@ void RepairPlanner::Occupy(const RepairSlots& slots, int delta) {
 
 std::optional<RepairJob> RepairPlanner::Take(int64_t now_ms, const Assign& assign) {
   WakeDue(now_ms);
-  int assigns = 0;
-  int looks = 0;
+  int assigns = kMaxAssigns;
+  int looks = kMaxLooks;
   for (int c = static_cast<int>(RepairClass::kOneLeft); c < kRepairClasses; ++c) {
     const auto repair_class = static_cast<RepairClass>(c);
+    if (IsFull(repair_class)) continue;
     const int slots = SlotsFor(repair_class);
     const SlotTest can_send = [&](ServerId server) { return CountIn(outgoing_, server) < slots; };
     const SlotTest can_receive = [&](ServerId server) {
       return CountIn(incoming_, server) < slots;
     };
+    const int assigns_left = assigns / 2;
+    const int looks_left = looks / 2;
     for (auto it = ready(repair_class).begin(); it != ready(repair_class).end();) {
-      if (assigns == kMaxAssigns || looks == kMaxLooks) return std::nullopt;
-      ++looks;
+      if (assigns == assigns_left || looks == looks_left) break;
+      --looks;
       State& state = entries_.at(it->second);
       ++it;  // the entry may leave the set
       if (!HasFreeSource(state.entry)) continue;
-      ++assigns;
+      --assigns;
       std::optional<RepairSlots> chosen = assign(state.entry, can_send, can_receive);
       Dequeue(state);
       if (!chosen) {
@@ -218,6 +242,8 @@ void RepairPlanner::Finish(BlockId block, Outcome outcome, int64_t now_ms) {
   state.not_before_ms = -1;
   if (outcome == Outcome::kNotNow) {
     state.not_before_ms = now_ms + options_.not_now_ms;
+  } else if (outcome == Outcome::kHopeless) {
+    state.not_before_ms = now_ms + options_.hopeless_ms;
   } else if (outcome == Outcome::kFailed) {
     const int doublings = std::min(state.failures, 20);
     ++state.failures;

@@ -3,9 +3,11 @@
 //
 // Invariants:
 //  - A more urgent class goes first; within a class the oldest, but a block whose servers are all
-//    busy, or that waits after a failure, holds up nobody behind it.
+//    busy, or that waits after a failure, holds up nobody behind it. Nor does a class of which
+//    nothing can be done now hold up the classes behind it, however many blocks it has.
 //  - A server has at most `slots` copies coming in and `slots` going out at once; for urgent blocks
-//    `urgent_slots`. So urgent ones find a free slot even where others took all of theirs.
+//    `urgent_slots`, for moves `move_slots`. So urgent ones find a free slot even where others took
+//    all of theirs.
 //  - A block is in the plan once, and worked upon once at a time.
 //  - Bounded: beyond `max_entries` the least urgent, youngest entry is left out. The journal knows
 //    it, so it is found again by a later scan.
@@ -72,11 +74,17 @@ struct RepairEntry {
 };
 
 struct RepairPlannerOptions {
-  int slots = 2;
-  int urgent_slots = 4;
+  int slots = 4;
+  int urgent_slots = 6;
+  int move_slots = 2;
+  /// How many run at once, of moves and of all that are not urgent.
+  int max_moves = 12;
+  int max_not_urgent = 24;
   size_t max_entries = 200'000;
   int64_t first_backoff_ms = 1'000;
   int64_t max_backoff_ms = 60'000;
+  /// After Outcome::kHopeless.
+  int64_t hopeless_ms = 3'600'000;
   /// After Outcome::kNotNow.
   int64_t not_now_ms = 200;
 };
@@ -111,16 +119,17 @@ class RepairPlanner {
   using Assign = std::function<std::optional<RepairSlots>(
       const RepairEntry& entry, const SlotTest& can_send, const SlotTest& can_receive)>;
   /// The next job; its slots are taken until Finish. Calls `assign` at most kMaxAssigns times and
-  /// looks at no more than kMaxLooks entries. An entry that `assign` refuses is asked for again
-  /// after `not_now_ms`.
+  /// looks at no more than kMaxLooks entries, of which each class may use up half of what is left.
+  /// An entry that `assign` refuses is asked for again after `not_now_ms`.
   std::optional<RepairJob> Take(int64_t now_ms, const Assign& assign);
-  static constexpr int kMaxAssigns = 16;
+  static constexpr int kMaxAssigns = 32;
   static constexpr int kMaxLooks = 4096;
 
   enum class Outcome {
-    kDone,    // nothing is left to do about the block
-    kNotNow,  // somebody was busy; no failure
-    kFailed,  // tried again after a pause that doubles
+    kDone,      // nothing is left to do about the block
+    kNotNow,    // somebody was busy; no failure
+    kFailed,    // tried again after a pause that doubles
+    kHopeless,  // nothing that is left can mend it: looked at again now and then
   };
   void Finish(BlockId block, Outcome outcome, int64_t now_ms);
 
@@ -132,6 +141,9 @@ class RepairPlanner {
   };
   ClassCount Count(RepairClass repair_class) const;
   size_t size() const { return entries_.size(); }
+  /// Entries were left out for want of room, and there is room again: what the journal knows is to
+  /// be looked through. Says so once.
+  bool TakeRoomAgain();
   int running() const { return running_; }
   /// When the next entry leaves its backoff; nothing: none waits.
   std::optional<int64_t> NextDue() const;
@@ -157,7 +169,12 @@ class RepairPlanner {
   bool MakeRoom(const RepairEntry& entry);
   void WakeDue(int64_t now_ms);
   bool HasFreeSource(const RepairEntry& entry) const;
-  int SlotsFor(RepairClass c) const { return IsUrgent(c) ? options_.urgent_slots : options_.slots; }
+  int SlotsFor(RepairClass c) const {
+    if (IsUrgent(c)) return options_.urgent_slots;
+    return IsMove(c) ? options_.move_slots : options_.slots;
+  }
+  /// As many of the class run as may.
+  bool IsFull(RepairClass repair_class) const;
   void Occupy(const RepairSlots& slots, int delta);
 
   const RepairPlannerOptions options_;
@@ -170,6 +187,7 @@ class RepairPlanner {
   std::map<ServerId, int> incoming_;
   std::map<ServerId, int> outgoing_;
   int running_ = 0;
+  bool left_out_ = false;
 };
 
 }  // namespace tercet

@@ -128,9 +128,11 @@ Result<std::vector<ServerId>> BlockRecovery::ChooseTargets(const OwnedBlock& own
 }
 
 Result<FileBlockRecord> BlockRecovery::ReplaceUnwritten(Epoch epoch,
-                                                        const BlockRecoveryRequest& request) {
+                                                        const BlockRecoveryRequest& request,
+                                                        const std::vector<ServerId>& silent) {
   std::vector<ServerId> exclude(request.failed);
   exclude.insert(exclude.end(), request.exclude.begin(), request.exclude.end());
+  exclude.insert(exclude.end(), silent.begin(), silent.end());
   FileBlockRecord block;
   RETURN_IF_ERROR(
       journal_.Propose(epoch, "replace unwritten block", [&](OperationContext& context) -> Status {
@@ -161,7 +163,7 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   const bool long_enough = static_cast<int>(block.chain.size()) >= minimum;
   if (block.generation != request.generation && long_enough && !sealed) return block;
   if (block.reserved && !request.has_data && !IsDoubt(request.failure)) {
-    auto replaced = ReplaceUnwritten(epoch, request);
+    auto replaced = ReplaceUnwritten(epoch, request, {});
     if (replaced.ok() || replaced.code() != StatusCode::kFailedPrecondition) return replaced;
   }
 
@@ -169,6 +171,11 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   BlockRecoveryRequest doubts = request;
   if (block.generation != request.generation) doubts.failure = StatusCode::kOk;
   Members members = Sort(epoch, doubts, block, *avoid);
+  if (block.reserved && !request.has_data && IsDoubt(request.failure) && !members.drop.empty()) {
+    // Nothing is lost with it, and a shorter chain would have to be filled up later.
+    auto replaced = ReplaceUnwritten(epoch, request, members.drop);
+    if (replaced.ok()) return replaced;
+  }
   const bool complete = members.drop.empty() && long_enough;
   if (complete && !sealed && request.failure == StatusCode::kOk) return block;
   const int missing = minimum - static_cast<int>(members.keep.size());
@@ -185,6 +192,9 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   goal.unreachable = members.unreachable;
   goal.minimum = minimum;
   goal.has_data = request.has_data;
+  for (const RepairRecord::Bad& bad : repair ? repair->bad : std::vector<RepairRecord::Bad>()) {
+    if (bad.reason == BadReplica::kSuspect) goal.suspects.push_back(bad.server);
+  }
   if (missing > 0) {
     ASSIGN_OR_RETURN(goal.add, ChooseTargets(owned, members, request, *avoid, missing));
   }
@@ -193,8 +203,8 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   if (result.status.ok()) {
     // What is missing of the wanted replicas is made now.
     notice_(block.block);
-    return Find(request).status().ok() ? Result<FileBlockRecord>(Find(request)->block)
-                                       : Result<FileBlockRecord>(LeftTheFile(request.block));
+    ASSIGN_OR_RETURN(OwnedBlock now, Find(request));
+    return std::move(now.block);
   }
   if (result.begun) notice_(block.block);
   const StatusCode code = result.status.code();

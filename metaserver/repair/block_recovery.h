@@ -74,7 +74,9 @@ class BlockRecovery {
   Result<std::vector<ServerId>> ChooseTargets(const OwnedBlock& owned, const Members& members,
                                               const BlockRecoveryRequest& request,
                                               const std::set<ServerId>& avoid, int wanted);
-  Result<FileBlockRecord> ReplaceUnwritten(Epoch epoch, const BlockRecoveryRequest& request);
+  /// `silent`: members that do not answer.
+  Result<FileBlockRecord> ReplaceUnwritten(Epoch epoch, const BlockRecoveryRequest& request,
+                                           const std::vector<ServerId>& silent);
 
   const BlockRecoveryOptions options_;
   RepairJournal& journal_;

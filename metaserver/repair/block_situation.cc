@@ -42,9 +42,12 @@ namespace {
 
 void SortMembers(const ServerVerdicts& verdicts, BlockSituation* situation) {
   for (const ServerId server : situation->block().chain) {
-    const bool noted = situation->repair &&
-                       std::any_of(situation->repair->bad.begin(), situation->repair->bad.end(),
-                                   [&](const auto& bad) { return bad.server == server; });
+    const bool noted =
+        situation->repair && std::any_of(situation->repair->bad.begin(),
+                                         situation->repair->bad.end(), [&](const auto& bad) {
+                                           return bad.server == server &&
+                                                  bad.reason != BadReplica::kDoubtful;
+                                         });
     const ServerVerdict verdict = verdicts.Of(server);
     if (verdict == ServerVerdict::kGone || verdict == ServerVerdict::kRemoved) {
       situation->gone.push_back(server);
@@ -86,6 +89,11 @@ Result<std::optional<BlockSituation>> ExamineBlock(const View& view, const Serve
       static_cast<int>(std::count_if(situation.bad.begin(), situation.bad.end(),
                                      [&](ServerId server) { return verdicts.Alive(server); }));
   health.leaving = static_cast<int>(situation.leaving.size());
+  if (situation.repair && situation.away.empty()) {
+    health.doubtful = static_cast<int>(std::ranges::count(
+        situation.repair->bad, BadReplica::kDoubtful, &RepairRecord::Bad::reason));
+    situation.doubtful = health.doubtful > 0;
+  }
   // Who is expected back counts, unless writers wait for more.
   for (const ServerId server : situation.block().stale) {
     if (verdicts.ExpectedBack(server)) situation.returning.push_back(server);

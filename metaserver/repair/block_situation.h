@@ -59,8 +59,11 @@ struct BlockSituation {
   bool sealed =
       false;  // an attempt was begun and not committed: the block is not served until one is
   bool misplaced = false;
+  /// A member, one that is gone too, may differ from others in what nobody acknowledged, and nobody
+  /// is expected back: those that are there can be compared.
+  bool doubtful = false;
   // Members, each in one of these, in chain order.
-  std::vector<ServerId> good;
+  std::vector<ServerId> good;     // doubtful ones too
   std::vector<ServerId> bad;      // alive, with a replica that is damaged, missing or suspect
   std::vector<ServerId> away;     // not bad
   std::vector<ServerId> gone;     // or removed

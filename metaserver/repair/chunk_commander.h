@@ -23,6 +23,7 @@
 #include "common/base/status.h"
 #include "common/rpc/frame_connection.h"
 #include "common/rpc/host_port.h"
+#include "metaserver/repair/replica_comparison.h"
 #include "tercet_thrift/data_plane_types.h"
 
 namespace tercet {
@@ -38,14 +39,6 @@ struct CommandDeadlines {
   std::chrono::milliseconds progress{1000};
   /// Without an answer, whatever signs there are.
   std::chrono::milliseconds answer{5000};
-};
-
-/// What a replica's answer to TABLE says of its content: equal for equal content.
-struct ReplicaContent {
-  int32_t length = 0;
-  /// CRC-32C over the page checksums.
-  uint32_t table_crc = 0;
-  bool operator==(const ReplicaContent&) const = default;
 };
 
 /// One command under way. Belongs to one thread.

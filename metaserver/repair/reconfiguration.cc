@@ -19,7 +19,7 @@ Reconfiguration::Reconfiguration(ReconfigurationGoal goal) : goal_(std::move(goa
 ReconfigurationEffects Reconfiguration::Start() {
   assert(phase_ == Phase::kNew);
   phase_ = Phase::kBeginning;
-  return {BeginEffect{goal_.block, goal_.from, goal_.add}};
+  return {BeginEffect{goal_.block, goal_.from, goal_.add, goal_.above}};
 }
 
 ReconfigurationEffects Reconfiguration::OnBegun(const Result<BegunReconfiguration>& begun) {
@@ -31,6 +31,7 @@ ReconfigurationEffects Reconfiguration::OnBegun(const Result<BegunReconfiguratio
     member.was = true;
     member.wanted = !Contains(goal_.drop, server);
     member.verify = Contains(goal_.verify, server);
+    member.noted_suspect = Contains(goal_.suspects, server);
     order_.push_back(server);
   }
   for (const ServerId server : goal_.add) {
@@ -74,6 +75,9 @@ ReconfigurationEffects Reconfiguration::OnSealed(ServerId server,
   if (!answer.ok() && answer.code() == StatusCode::kStaleEpoch) return Finish(answer.status());
   if (!answer.ok()) {
     Exclude(server, answer.status());
+  } else if (answer.value().newer.value() != 0) {
+    newer_ = std::max(newer_, answer.value().newer);
+    Exclude(server, Status(StatusCode::kStaleGeneration, "its replica has a higher generation"));
   } else if (phase_ == Phase::kAccepting) {
     member.suspect = false;
     member.damaged = false;
@@ -91,6 +95,12 @@ ReconfigurationEffects Reconfiguration::OnSealed(ServerId server,
     member.verified = member.verify && !member.damaged;
   }
   if (seals_open_ > 0) return {};
+  if (newer_ > begun_.sealing) {
+    return Finish(
+        Status(StatusCode::kConflict, "a replica of block " + std::to_string(goal_.block.value()) +
+                                          " has generation " + std::to_string(newer_.value()) +
+                                          ", which the journal does not know"));
+  }
   return TakeRoot();
 }
 
@@ -100,7 +110,7 @@ std::optional<ServerId> Reconfiguration::BestRoot() const {
         return entry.second.has_replica() && entry.second.sealed->length > 0;
       });
   std::optional<ServerId> best;
-  std::tuple<bool, bool> best_rank;
+  std::tuple<bool, uint64_t, bool, bool> best_rank;
   for (const ServerId server : order_) {
     const Member& member = members_.at(server);
     if (!member.has_replica() || member.out || member.suspect || roots_tried_.contains(server)) {
@@ -108,8 +118,12 @@ std::optional<ServerId> Reconfiguration::BestRoot() const {
     }
     // It may be one that this or an earlier attempt's seal made, where the real one was lost.
     if (member.sealed->length == 0 && data_somewhere) continue;
+    // Generations that the journal does not know are chains that it does not know: the newest has
+    // most of what was written.
+    const uint64_t age = goal_.above.value() == 0 ? 0 : ~member.sealed->before.value();
     // The first of equal rank: the most upstream.
-    const std::tuple<bool, bool> rank{member.damaged, !member.wanted};
+    const std::tuple<bool, uint64_t, bool, bool> rank{member.noted_suspect, age, member.damaged,
+                                                      !member.wanted};
     if (!best || rank < best_rank) {
       best = server;
       best_rank = rank;
@@ -155,7 +169,8 @@ ReconfigurationEffects Reconfiguration::TakeRoot() {
     return entry.second.has_replica() && !entry.second.sealed->suspect &&
            entry.second.sealed->length > 0;
   });
-  const auto suspect = goal_.accept_suspect && !clean_one ? BestSuspect() : std::nullopt;
+  const bool accept = goal_.accept_suspect && !clean_one && !AnySilent();
+  const auto suspect = accept ? BestSuspect() : std::nullopt;
   if (!suspect) return CommitOrFail();
   phase_ = Phase::kAccepting;
   root_ = *suspect;
@@ -356,6 +371,16 @@ size_t Reconfiguration::Hopeful() const {
   return static_cast<size_t>(std::count_if(members_.begin(), members_.end(), [](const auto& entry) {
     return entry.second.wanted && !entry.second.out;
   }));
+}
+
+bool Reconfiguration::AnySilent() const {
+  return std::any_of(failed_.begin(), failed_.end(), [this](const auto& entry) {
+    const auto& [server, status] = entry;
+    const bool silent =
+        status.code() == StatusCode::kUnavailable || status.code() == StatusCode::kDeadlineExceeded;
+    return silent && members_.at(server).was && !members_.at(server).sealed &&
+           !Contains(goal_.unreachable, server);
+  });
 }
 
 bool Reconfiguration::AnyPulling() const {

@@ -47,8 +47,16 @@ struct ReconfigurationGoal {
   std::vector<ServerId> unreachable;
   /// With fewer equal members nothing is committed.
   int minimum = 1;
-  /// No replica that is not suspect will come back: the best suspect one is taken.
+  /// No replica that is not suspect will come back: the best suspect one is taken, when all members
+  /// but the unreachable ones have answered.
   bool accept_suspect = false;
+  /// Members that were noted as suspect. One that does not say so any more was accepted by an
+  /// attempt that was not committed: it is taken only where there is none that was always above
+  /// suspicion.
+  std::vector<ServerId> suspects;
+  /// A replica was found with this generation, which the journal (restored from a backup) does not
+  /// know: the attempt's is higher.
+  Generation above;
   /// Something that was written to this reserved block was acknowledged: an empty replica is not
   /// whole.
   bool has_data = false;
@@ -56,6 +64,9 @@ struct ReconfigurationGoal {
 
 /// A server's answer to SEAL.
 struct SealAnswer {
+  /// Not 0: refused, the replica has this generation, which is higher than the attempt's. The other
+  /// fields are unset.
+  Generation newer;
   bool absent = false;
   Generation before;
   uint32_t length = 0;
@@ -71,6 +82,7 @@ struct BeginEffect {
   BlockId block;
   Generation from;
   std::vector<ServerId> targets;  // new members: remembered with the attempt
+  Generation above;
 };
 /// Send SEAL; answer: OnSealed. A failure to answer is an answer.
 /// One server may be asked twice: with `accept_suspect` once all have answered and it is the one
@@ -130,6 +142,9 @@ class Reconfiguration {
   /// New members that were told to pull: of an attempt that was given up they may hold a replica
   /// that no journal knows (EvaluateDiscardTargets).
   const std::vector<ServerId>& targets() const { return targets_; }
+  /// Not 0: it ended with kConflict since a replica has this generation, higher than the attempt's.
+  /// Another attempt, above it, can go on.
+  Generation newer() const { return newer_; }
   /// It failed, and whoever answered with a replica has a suspect one: with `accept_suspect` it
   /// could go on.
   bool only_suspects() const { return done() && !outcome_->ok() && OnlySuspects(); }
@@ -140,9 +155,10 @@ class Reconfiguration {
   enum class Phase { kNew, kBeginning, kSealing, kAccepting, kEqualizing, kCommitting, kDone };
   /// What is known of a server that takes part.
   struct Member {
-    bool was = false;      // in the old chain
-    bool wanted = false;   // to be in the new one
-    bool verify = false;   // its pages are to be compared with its checksums
+    bool was = false;     // in the old chain
+    bool wanted = false;  // to be in the new one
+    bool verify = false;  // its pages are to be compared with its checksums
+    bool noted_suspect = false;
     bool sealing = false;  // asked and not answered
     std::optional<SealAnswer> sealed;
     bool out = false;      // failed: neither source nor member of the new chain
@@ -175,6 +191,8 @@ class Reconfiguration {
   std::optional<ServerId> SourceFor(ServerId target) const;
   /// Servers that a commit would name now. Without damaged ones where enough are whole.
   std::vector<ServerId> PresentChain() const;
+  /// A member that might have answered did not.
+  bool AnySilent() const;
   /// Leaves out who others could not reach, or who could reach no other. False: nobody.
   bool ExcludeUnreachable();
   bool AnyPulling() const;
@@ -191,6 +209,7 @@ class Reconfiguration {
   std::vector<ServerId> order_;  // the old chain, then the new members
   std::map<ServerId, Member> members_;
   size_t seals_open_ = 0;
+  Generation newer_;
   ServerId root_;  // whose content the new chain gets; 0: not chosen yet
   std::set<ServerId> roots_tried_;
   uint32_t accepted_damage_ = 0;

@@ -14,6 +14,10 @@
 namespace tercet {
 namespace {
 
+/// Beyond any that attempts could use up.
+constexpr int64_t kMaxGeneration = int64_t{1} << 62;
+constexpr size_t kMaxTold = 100'000;
+
 std::string ServerList(const std::vector<ServerId>& servers) {
   std::string text;
   for (const ServerId server : servers) {
@@ -70,6 +74,7 @@ class Reconfigurer::Attempt {
     result.status = machine_.outcome();
     result.failed = machine_.failed();
     result.only_suspects = machine_.only_suspects();
+    result.newer = machine_.newer();
     result.begun = machine_.begun();
     result.copied_bytes = copied_bytes_;
     result.lost_pages = lost_pages_;
@@ -105,8 +110,8 @@ class Reconfigurer::Attempt {
     BegunReconfiguration begun;
     const Status status = owner_.journal_.Propose(
         epoch_, "begin reconfiguration", [&](OperationContext& context) -> Status {
-          ASSIGN_OR_RETURN(
-              begun, EvaluateBeginReconfiguration(context, begin.block, begin.from, begin.targets));
+          ASSIGN_OR_RETURN(begun, EvaluateBeginReconfiguration(context, begin.block, begin.from,
+                                                               begin.targets, begin.above));
           return Status::Ok();
         });
     Take(machine_.OnBegun(status.ok() ? Result<BegunReconfiguration>(begun)
@@ -184,8 +189,13 @@ class Reconfigurer::Attempt {
   void TakeSeal(const ChunkCommand& command) {
     const wire::SealResponseHeader& answer = command.seal();
     Status status = command.status().ok() ? FromWire(answer.status) : command.status();
-    if (!status.ok()) return Take(machine_.OnSealed(command.server(), Own(status)));
     SealAnswer seal;
+    if (status.code() == StatusCode::kStaleGeneration && answer.generation_before > 0 &&
+        answer.generation_before < kMaxGeneration) {
+      seal.newer = Generation(static_cast<uint64_t>(answer.generation_before));
+      return Take(machine_.OnSealed(command.server(), seal));
+    }
+    if (!status.ok()) return Take(machine_.OnSealed(command.server(), Own(status)));
     seal.absent = answer.absent;
     seal.before = Generation(static_cast<uint64_t>(answer.generation_before));
     seal.length = static_cast<uint32_t>(answer.length);
@@ -254,6 +264,13 @@ std::string FileOf(const View& view, BlockId block) {
 ReconfigurationResult Reconfigurer::Run(Epoch epoch, const ReconfigurationGoal& goal,
                                         wire::PullClass::type pull_class, const std::string& why) {
   ReconfigurationResult result = Attempt(*this, epoch, goal, pull_class).Run();
+  if (!result.status.ok() && result.newer.value() != 0) {
+    LOG_WARN_LIMITED("going on above what the journal knows block={}: {}", goal.block,
+                     result.status);
+    ReconfigurationGoal higher = goal;
+    higher.above = result.newer;
+    result = Attempt(*this, epoch, higher, pull_class).Run();
+  }
   if (!result.status.ok()) {
     RepairCounters::Get().failed_attempts.Increment();
     if (result.status.code() != StatusCode::kConflict &&
@@ -267,21 +284,37 @@ ReconfigurationResult Reconfigurer::Run(Epoch epoch, const ReconfigurationGoal& 
       "chain changed reason=\"{}\" block={} generation={} servers={} copied_bytes={} took_ms={}",
       why, goal.block, result.generation, ServerList(result.chain), result.copied_bytes,
       result.took.count());
-  if (result.lost_pages > 0) {
+  TellOfLoss(goal, result);
+  return result;
+}
+
+void Reconfigurer::TellOfLoss(const ReconfigurationGoal& goal,
+                              const ReconfigurationResult& result) {
+  uint32_t told = 0;
+  {
+    std::lock_guard lock(told_mutex_);
+    if (const auto found = told_.find(goal.block); found != told_.end()) told = found->second;
+    if (result.lost_pages == 0) {
+      told_.erase(goal.block);
+    } else if (told_.contains(goal.block) || told_.size() < kMaxTold) {
+      told_[goal.block] = std::max(told, result.lost_pages);
+    }
+  }
+  if (result.lost_pages > told) {
+    RepairCounters::Get().lost_pages.Increment(result.lost_pages - told);
     LOG_ERROR(
         "data is lost or may be: the best replica that is left was kept pages={} block={} "
         "generation={} file={}",
         result.lost_pages, goal.block, result.generation, FileOf(journal_.committed(), goal.block));
-  } else if (goal.accept_suspect) {
+  } else if (result.lost_pages == 0 && goal.accept_suspect) {
     LOG_ERROR(
         "acknowledged writes may be lost: all replicas were of servers whose machines crashed; the "
         "best was kept block={} generation={} file={}",
         goal.block, result.generation, FileOf(journal_.committed(), goal.block));
   }
-  return result;
 }
 
-// ---- bulk copies and pings ----
+// ---- bulk copies, comparisons and pings ----
 
 Reconfigurer::Prepared Reconfigurer::Prepare(Epoch epoch, BlockId block, ServerId source,
                                              Generation generation,
@@ -323,6 +356,30 @@ Reconfigurer::Prepared Reconfigurer::Prepare(Epoch epoch, BlockId block, ServerI
     prepared.failed[command->server()] = std::pair(status, failed);
   }
   return prepared;
+}
+
+Comparison Reconfigurer::Compare(Epoch epoch, BlockId block, Generation generation,
+                                 const std::vector<ServerId>& servers) {
+  wire::TableHeader header;
+  header.block_id = ToWireId(block);
+  header.generation = ToWireId(generation);
+  std::vector<std::unique_ptr<ChunkCommand>> commands;
+  std::vector<ChunkCommand*> open;
+  for (const ServerId server : servers) {
+    const auto peer = Peer(server);
+    if (!peer.ok()) return Comparison::kUnknown;
+    commands.push_back(commander_.Table(*peer, header, options_.table));
+    open.push_back(commands.back().get());
+  }
+  commander_.AwaitAll(open, [&] { return Wanted(epoch); });
+  std::vector<Result<ReplicaContent>> answers;
+  for (const ChunkCommand* command : open) {
+    const Status status =
+        command->status().ok() ? FromWire(command->table().status) : command->status();
+    answers.push_back(status.ok() ? Result<ReplicaContent>(command->content())
+                                  : Result<ReplicaContent>(status));
+  }
+  return CompareReplicas(answers);
 }
 
 std::set<ServerId> Reconfigurer::Ping(const std::vector<ServerId>& servers,

@@ -68,6 +68,9 @@ struct ReconfigurerOptions {
   /// Verifying reads the whole block.
   CommandDeadlines verifying_seal{std::chrono::milliseconds(2000),
                                   std::chrono::milliseconds(60'000)};
+  /// Together with the record that follows, less than it takes a doubt to be reported
+  /// (EvaluateClearDoubts).
+  CommandDeadlines table{std::chrono::milliseconds(1000), std::chrono::milliseconds(3000)};
   CommandDeadlines pull{std::chrono::milliseconds(2000), std::chrono::milliseconds(120'000)};
   /// Of a bulk copy, which may be throttled.
   CommandDeadlines prepare{std::chrono::milliseconds(2000), std::chrono::milliseconds(1'800'000)};
@@ -79,6 +82,8 @@ struct ReconfigurationResult {
   std::vector<ServerId> chain;  // of a committed attempt
   std::map<ServerId, Status> failed;
   bool only_suspects = false;
+  /// Reconfiguration::newer.
+  Generation newer;
   /// Members may be sealed, so that the block is neither read nor written until an attempt is
   /// committed.
   bool begun = false;
@@ -100,7 +105,8 @@ class Reconfigurer {
   using OnDropped = std::function<void(BlockId, Generation, ServerId)>;
   void SetOnDropped(OnDropped on_dropped) { on_dropped_ = std::move(on_dropped); }
 
-  /// One attempt, in the caller's thread. The caller holds the block's lock.
+  /// One attempt, in the caller's thread; another one when a replica turns out to have a higher
+  /// generation than the journal knows. The caller holds the block's lock.
   ReconfigurationResult Run(Epoch epoch, const ReconfigurationGoal& goal,
                             wire::PullClass::type pull_class, const std::string& why);
 
@@ -113,6 +119,10 @@ class Reconfigurer {
   /// Needs no lock on the block: it may be written to meanwhile.
   Prepared Prepare(Epoch epoch, BlockId block, ServerId source, Generation generation,
                    const std::vector<ServerId>& targets, wire::PullClass::type pull_class);
+
+  /// Whether `servers` have equal content in this generation. Needs no lock on the block.
+  Comparison Compare(Epoch epoch, BlockId block, Generation generation,
+                     const std::vector<ServerId>& servers);
 
   /// Which of `servers` answer within `wait`. Servers that refuse or are unknown cost no time.
   std::set<ServerId> Ping(const std::vector<ServerId>& servers, std::chrono::milliseconds wait,
@@ -127,6 +137,7 @@ class Reconfigurer {
   class Attempt;
 
   Result<ChunkPeer> Peer(ServerId server) const;
+  void TellOfLoss(const ReconfigurationGoal& goal, const ReconfigurationResult& result);
   /// Attempts under `epoch` still have a meaning.
   bool Wanted(Epoch epoch) const {
     return !stopping_.load(std::memory_order_relaxed) && journal_.Serves(epoch);
@@ -139,6 +150,11 @@ class Reconfigurer {
   OnDropped on_dropped_;
   std::atomic<bool> stopping_{false};
   BlockLocks locks_;
+
+  std::mutex told_mutex_;
+  /// How many pages of a block were said to be lost: attempts upon it find them again. Guarded by
+  /// told_mutex_; at most kMaxTold.
+  std::map<BlockId, uint32_t> told_;
 };
 
 }  // namespace tercet

@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kTickMs = 1000;
 constexpr int64_t kBalanceSaveMs = 10'000;
-/// At most a tenth of the time goes into passes over the replica rows of servers.
+/// At most a tenth of the time goes into passes over repair rows, and over the replica rows of
+/// servers.
 constexpr int64_t kScanPause = 10;
 /// Rows whose blocks are sealed and looked at first.
 constexpr size_t kMaxSealed = 200'000;
@@ -20,6 +21,14 @@ constexpr int kBalanceRows = 200;
 /// A run that found nothing to move for so long is over.
 constexpr int64_t kBalanceStuckMs = 60'000;
 constexpr int kMovesPerServer = 2;
+
+/// Slow moves must not keep all working threads from what is more urgent.
+RepairPlannerOptions PlannerOptions(const RepairManagerOptions& options) {
+  RepairPlannerOptions planner = options.planner;
+  planner.max_moves = std::max(1, std::min(planner.max_moves, options.workers / 2));
+  planner.max_not_urgent = std::max(1, std::min(planner.max_not_urgent, options.workers * 3 / 4));
+  return planner;
+}
 
 bool NeedsScan(ServerVerdict verdict) { return verdict != ServerVerdict::kServing; }
 
@@ -32,7 +41,7 @@ RepairManager::RepairManager(RepairManagerOptions options, RepairJournal& journa
       servers_(servers),
       reconfigurer_(reconfigurer),
       clock_(clock),
-      planner_(options.planner) {}
+      planner_(PlannerOptions(options)) {}
 
 RepairManager::~RepairManager() {
   {
@@ -215,8 +224,20 @@ Status RepairManager::Look(Epoch epoch, int64_t now_ms, bool* more) {
     Tick(epoch, now_ms);
   }
   RETURN_IF_ERROR(TakeNotices(epoch));
+  Refill(now_ms);
   RETURN_IF_ERROR(ScanRows(epoch, now_ms, more));
   return ScanServers(epoch, now_ms, more);
+}
+
+void RepairManager::Refill(int64_t now_ms) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!planner_.TakeRoomAgain()) return;
+    rescan_rows_ = true;
+  }
+  for (auto& [server, scan] : scans_) {
+    if (scan.again_ms >= 0) scan.again_ms = now_ms;
+  }
 }
 
 void RepairManager::Tick(Epoch epoch, int64_t now_ms) {
@@ -265,6 +286,7 @@ Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
     if (std::exchange(rescan_rows_, false)) next_row_pass_ms_ = now_ms;
   }
   if (now_ms < next_row_pass_ms_) return Status::Ok();
+  if (next_row_ == BlockId()) row_pass_began_ms_ = now_ms;
   std::vector<BlockId> blocks;
   RETURN_IF_ERROR(
       Tables(journal_.committed()).ScanRepairs(next_row_, [&](BlockId block, const RepairRecord&) {
@@ -275,7 +297,7 @@ Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
   for (const BlockId block : blocks) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
   if (static_cast<int>(blocks.size()) < options_.rows_per_step) {
     next_row_ = BlockId();
-    next_row_pass_ms_ = now_ms + options_.rescan_interval.count();
+    next_row_pass_ms_ = NextPass(row_pass_began_ms_);
   } else {
     next_row_ = blocks.back().Next();
     *more = true;
@@ -319,10 +341,14 @@ Status RepairManager::ScanServer(Epoch epoch, ServerId server, ServerScan* scan,
     return Status::Ok();
   }
   scan->running = false;
-  const int64_t took_ms = clock_.MonotonicMillis() - scan->began_ms;
-  scan->again_ms =
-      now_ms + std::max<int64_t>(options_.rescan_interval.count(), kScanPause * took_ms);
+  scan->again_ms = NextPass(scan->began_ms);
   return Status::Ok();
+}
+
+int64_t RepairManager::NextPass(int64_t began_ms) const {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  return now_ms +
+         std::max<int64_t>(options_.rescan_interval.count(), kScanPause * (now_ms - began_ms));
 }
 
 Status RepairManager::TakeNotices(Epoch epoch) {
@@ -350,7 +376,9 @@ RepairManager::Facts RepairManager::MakeFacts(const BlockSituation& situation,
     return static_cast<int>(servers.size());
   };
   facts.heal = situation.bad;
-  if (situation.sealed || situation.only_bad_left || repair_class == RepairClass::kSurplus) {
+  facts.doubtful = situation.doubtful;
+  if (situation.sealed || situation.only_bad_left || repair_class == RepairClass::kSurplus ||
+      repair_class == RepairClass::kDoubtful) {
     facts.copies = false;
     return facts;
   }
@@ -360,7 +388,9 @@ RepairManager::Facts RepairManager::MakeFacts(const BlockSituation& situation,
                        count(situation.returning) - count(facts.heal);
       break;
     case RepairClass::kDrain:
-      facts.new_ones = count(situation.leaving);
+      // Where there are more than wanted some may leave without being replaced.
+      facts.new_ones = wanted - (count(situation.good) - count(situation.leaving));
+      facts.copies = facts.new_ones > 0;
       std::erase_if(facts.keep,
                     [&](ServerId server) { return ContainsServer(situation.leaving, server); });
       break;
@@ -392,7 +422,11 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
                    ExamineBlock(journal_.committed(), servers_, verdicts, block));
   const auto repair_class = situation ? situation->Class() : std::nullopt;
   if (!repair_class) {
-    if (situation && situation->repair) RETURN_IF_ERROR(Review(epoch, *situation));
+    // As long as servers may be alive that were not heard of, nobody can say that a block is not
+    // misplaced.
+    if (situation && situation->repair && !servers_.WaitsForKnown()) {
+      RETURN_IF_ERROR(Review(epoch, *situation));
+    }
     std::lock_guard lock(mutex_);
     if (epoch_ == epoch) ForgetBlock(block);
     return Status::Ok();
@@ -412,6 +446,7 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
   if (!planner_.Put(std::move(entry))) return Status::Ok();
   Facts& known = facts_[block];
   facts.avoid = std::move(known.avoid);
+  facts.compare_after_ms = known.compare_after_ms;
   std::erase_if(facts.heal, [&](ServerId server) { return facts.avoid.contains(server); });
   // Whoever could not be healed is replaced.
   if (*repair_class == RepairClass::kDamaged && facts.heal.empty()) {
@@ -423,6 +458,11 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
 }
 
 Status RepairManager::Review(Epoch epoch, const BlockSituation& situation) {
+  // Most reviews change nothing: passes over many rows are not to wait for the journal.
+  Transaction trial(journal_.committed());
+  OperationContext context{trial, SessionId(), clock_.WallNanos(), servers_};
+  RETURN_IF_ERROR(EvaluateReviewBlock(context, situation.block().block, situation.misplaced));
+  if (trial.empty()) return Status::Ok();
   return journal_.Propose(epoch, "review block", [&](OperationContext& context) {
     return EvaluateReviewBlock(context, situation.block().block, situation.misplaced);
   });
@@ -449,6 +489,7 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
     if (!balance_planner_) {
       balance_planner_.emplace(record.threshold_permille / 10.0, options_.balance_settle.count());
     }
+    TakeAbandonedMoves(&finished);
     for (const auto& [move, moved] : finished) balance_planner_->Finished(move, moved, now_ms);
     const std::vector<BalanceServerState> states = BalanceStates(servers_);
     balance_planner_->Update(states, now_ms);
@@ -469,6 +510,19 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
     if (!status.ok() && status.code() != StatusCode::kNotActive) {
       LOG_WARN_LIMITED("progress of balancing could not be journaled: {}", status);
     }
+  }
+}
+
+void RepairManager::TakeAbandonedMoves(std::vector<std::pair<BalanceMove, bool>>* finished) {
+  std::lock_guard lock(mutex_);
+  // More urgent blocks took their places in the plan.
+  for (auto it = balance_moves_.begin(); it != balance_moves_.end();) {
+    if (planner_.Contains(it->first)) {
+      ++it;
+      continue;
+    }
+    finished->emplace_back(it->second, false);
+    it = balance_moves_.erase(it);
   }
 }
 

@@ -55,7 +55,7 @@
 namespace tercet {
 
 struct RepairManagerOptions {
-  int workers = 16;
+  int workers = 32;
   RepairPlannerOptions planner;
   std::chrono::milliseconds scan_interval{200};
   /// Between two passes over all repair rows, and over a server's replica rows.
@@ -109,6 +109,9 @@ class RepairManager final : public RepairControl {
     uint64_t bytes = 0;
     int new_ones = 0;  // how many servers are to come in
     bool copies = true;
+    /// Those that are there can be compared while nobody can take a copy.
+    bool doubtful = false;
+    int64_t compare_after_ms = 0;  // not again before
   };
   /// A pass over the replica rows of one server.
   struct ServerScan {
@@ -125,16 +128,21 @@ class RepairManager final : public RepairControl {
   void ScanLoop();
   void Forget();
   Status Look(Epoch epoch, int64_t now_ms, bool* more);
+  /// What was left out for want of room is found again.
+  void Refill(int64_t now_ms);
   Status ScanSealed(Epoch epoch);
   Status ScanRows(Epoch epoch, int64_t now_ms, bool* more);
   Status ScanServers(Epoch epoch, int64_t now_ms, bool* more);
   Status ScanServer(Epoch epoch, ServerId server, ServerScan* scan, int64_t now_ms);
+  /// When the next pass over rows may begin after one that ends now.
+  int64_t NextPass(int64_t began_ms) const;
   Status TakeNotices(Epoch epoch);
   /// Examines a block and brings its entry in the plan up to date.
   Status Consider(Epoch epoch, BlockId block, const ServerVerdicts& verdicts);
   void ForgetBlock(BlockId block);
   Facts MakeFacts(const BlockSituation& situation, RepairClass repair_class) const;
   void TickBalance(Epoch epoch, int64_t now_ms);
+  void TakeAbandonedMoves(std::vector<std::pair<BalanceMove, bool>>* finished);
   BalancePlanner::Pick PickBalanceBlock(const BalancePlanner::Wish& wish);
   bool BalanceIsOver(int64_t now_ms);
   std::optional<BalanceMove> FitMove(const BlockSituation& situation,
@@ -151,6 +159,10 @@ class RepairManager final : public RepairControl {
   std::vector<ServerId> ChooseTargets(const Facts& facts, const RepairEntry& entry,
                                       const RepairPlanner::SlotTest& can_receive);
   RepairPlanner::Outcome Execute(Epoch epoch, const RepairJob& job);
+  /// Compares the members: equal ones need no new generation.
+  RepairPlanner::Outcome SettleDoubts(Epoch epoch, const RepairJob& job,
+                                      const BlockSituation& situation, RepairClass repair_class);
+  void PutOffComparison(BlockId block);
   RepairPlanner::Outcome Attempt(Epoch epoch, const RepairJob& job, RepairClass repair_class,
                                  int64_t prepared_bytes);
   std::optional<Plan> MakePlan(const RepairJob& job, const BlockSituation& situation,
@@ -183,6 +195,7 @@ class RepairManager final : public RepairControl {
   std::optional<BalancePlanner> balance_planner_;
   int64_t balance_stuck_since_ms_ = -1;
   BlockId next_row_;
+  int64_t row_pass_began_ms_ = 0;
   int64_t next_row_pass_ms_ = 0;
   std::map<ServerId, ServerScan> scans_;
   int64_t next_tick_ms_ = 0;

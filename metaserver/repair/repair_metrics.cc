@@ -1,5 +1,7 @@
 #include "metaserver/repair/repair_metrics.h"
 
+#include <algorithm>
+
 #include "common/metrics/metrics.h"
 
 namespace tercet {
@@ -24,16 +26,20 @@ RepairCounters::RepairCounters()
       moved_bytes(GetCounter("tercet_moved_bytes_total", "Bytes copied for moves")),
       failed_attempts(GetCounter("tercet_repair_failed_attempts_total",
                                  "Attempts to change a chain that failed")),
+      equal_doubts(GetCounter("tercet_doubtful_blocks_equal_total",
+                              "Blocks whose replicas were compared and are equal")),
       lost_pages(GetCounter("tercet_lost_pages_total",
                             "Pages of 4 KiB whose damage no other replica could mend")) {
   // Shown from the start, so that the first one is an increase.
-  for (const int reason : {1, 2, 3}) BadReplicaCounter(reason);
+  for (const int reason : {1, 2, 3, 4}) BadReplicaCounter(reason);
 }
 
 prometheus::Counter& BadReplicaCounter(int reason) {
-  const char* name = reason == 1 ? "damaged" : reason == 2 ? "missing" : "suspect";
+  static constexpr std::array<const char*, 4> kNames = {"damaged", "missing", "suspect",
+                                                        "doubtful"};
+  const auto index = static_cast<size_t>(std::clamp(reason, 1, 4) - 1);
   return GetCounter("tercet_bad_replicas_total", "Bad replicas found, by reason",
-                    {{"reason", name}});
+                    {{"reason", kNames[index]}});
 }
 
 RepairGauges::RepairGauges()

@@ -26,6 +26,7 @@ struct RepairCounters {
   prometheus::Counter& moved_blocks;
   prometheus::Counter& moved_bytes;
   prometheus::Counter& failed_attempts;
+  prometheus::Counter& equal_doubts;
   prometheus::Counter& lost_pages;
 
  private:

@@ -12,8 +12,12 @@ namespace {
 using Outcome = RepairPlanner::Outcome;
 
 /// A worker that finds nothing looks again after so long.
-constexpr std::chrono::milliseconds kIdle{100};
+constexpr std::chrono::milliseconds kIdle{200};
 constexpr std::chrono::milliseconds kLockWait{2000};
+/// Doubts that arise after a comparison began are reported later than this after it.
+constexpr int64_t kComparisonHoldsMs = 5000;
+/// A block that cannot be repaired now, and of which a comparison settled nothing.
+constexpr int64_t kCompareAgainMs = 60'000;
 
 wire::PullClass::type PullClassOf(RepairClass repair_class) {
   if (IsUrgent(repair_class)) return wire::PullClass::URGENT;
@@ -78,7 +82,7 @@ void RepairManager::FinishJob(Epoch epoch, const RepairJob& job, Outcome outcome
     // Another block does as well: balancing picks again.
     if (job.entry.repair_class == RepairClass::kBalance) outcome = Outcome::kDone;
   }
-  if (outcome == Outcome::kFailed) ++failed_attempts_;
+  if (outcome == Outcome::kFailed || outcome == Outcome::kHopeless) ++failed_attempts_;
   planner_.Finish(block, outcome, clock_.MonotonicMillis());
   if (!planner_.Contains(block)) {
     facts_.erase(block);
@@ -122,6 +126,8 @@ std::optional<RepairSlots> RepairManager::Assign(const RepairEntry& entry,
   if (slots.targets.empty()) {
     // Once all were tried in vain they are tried again.
     if (entry.repair_class != RepairClass::kSurplus) facts.avoid.clear();
+    // Nobody can take a copy, perhaps for long. But those that are there can be compared.
+    if (facts.doubtful && clock_.MonotonicMillis() >= facts.compare_after_ms) return RepairSlots{};
     return std::nullopt;
   }
   return slots;
@@ -184,6 +190,10 @@ Outcome RepairManager::Execute(Epoch epoch, const RepairJob& job) {
   // It is whole again, or something else is the matter: then it is entered as that.
   if (repair_class != job.entry.repair_class) return Outcome::kDone;
 
+  if (situation.doubtful && job.slots.targets.empty() && !situation.sealed &&
+      !situation.only_bad_left) {
+    return SettleDoubts(epoch, job, situation, *repair_class);
+  }
   std::vector<ServerId> fresh;
   for (const ServerId target : job.slots.targets) {
     if (!Contains(situation.good, target) && !situation.IsBadFor(target, BadReplica::kDamaged) &&
@@ -233,6 +243,43 @@ bool RepairManager::PrepareTargets(Epoch epoch, const RepairJob& job,
   return prepared.failed.size() < targets.size();
 }
 
+Outcome RepairManager::SettleDoubts(Epoch epoch, const RepairJob& job,
+                                    const BlockSituation& situation, RepairClass repair_class) {
+  const FileBlockRecord& block = situation.block();
+  const bool complete = situation.good.size() == block.chain.size();
+  // An attempt is due anyway, for the members that are gone.
+  const bool own_class = repair_class == RepairClass::kDoubtful;
+  if (own_class && !complete) return Attempt(epoch, job, repair_class, 0);
+  const int64_t begin_ms = clock_.MonotonicMillis();
+  const Comparison comparison =
+      reconfigurer_.Compare(epoch, block.block, block.generation, situation.good);
+  if (comparison == Comparison::kDifferent) return Attempt(epoch, job, repair_class, 0);
+  if (comparison == Comparison::kUnknown || !complete) {
+    // The note stays: those that did not answer may differ. What else is wrong with the block is
+    // not put off for that.
+    if (own_class) return Outcome::kFailed;
+    PutOffComparison(block.block);
+    return Outcome::kNotNow;
+  }
+  const Status status =
+      journal_.Propose(epoch, "clear doubts", [&](OperationContext& context) -> Status {
+        if (clock_.MonotonicMillis() - begin_ms > kComparisonHoldsMs) {
+          return Status(StatusCode::kDeadlineExceeded, "the comparison is too old");
+        }
+        return EvaluateClearDoubts(context, block.block, block.generation);
+      });
+  if (!status.ok()) return Outcome::kFailed;
+  RepairCounters::Get().equal_doubts.Increment();
+  return Outcome::kDone;
+}
+
+void RepairManager::PutOffComparison(BlockId block) {
+  std::lock_guard lock(mutex_);
+  const auto found = facts_.find(block);
+  if (found == facts_.end()) return;
+  found->second.compare_after_ms = clock_.MonotonicMillis() + kCompareAgainMs;
+}
+
 Outcome RepairManager::Attempt(Epoch epoch, const RepairJob& job, RepairClass repair_class,
                                int64_t prepared_bytes) {
   const BlockId block = job.entry.block;
@@ -268,6 +315,7 @@ std::optional<RepairManager::Plan> RepairManager::MakePlan(const RepairJob& job,
   for (const ServerId server : situation.bad) {
     if (!servers_.IsAlive(server)) goal.unreachable.push_back(server);
     if (situation.IsBadFor(server, BadReplica::kDamaged)) goal.verify.push_back(server);
+    if (situation.IsBadFor(server, BadReplica::kSuspect)) goal.suspects.push_back(server);
   }
   goal.drop = goal.unreachable;
   const int good = static_cast<int>(situation.good.size());
@@ -312,10 +360,13 @@ bool RepairManager::PlanMove(const RepairJob& job, const BlockSituation& situati
       return true;
     }
     case RepairClass::kDrain: {
-      if (goal.add.empty()) return false;
-      for (size_t i = 0; i < std::min(goal.add.size(), situation.leaving.size()); ++i) {
-        goal.drop.push_back(situation.leaving[i]);
-      }
+      const size_t spare =
+          static_cast<size_t>(std::max(static_cast<int>(good.size()) - situation.health.wanted, 0));
+      const size_t leave = std::min(goal.add.size() + spare, situation.leaving.size());
+      if (leave == 0) return false;
+      goal.drop.insert(goal.drop.end(), situation.leaving.begin(),
+                       situation.leaving.begin() + static_cast<std::ptrdiff_t>(leave));
+      goal.minimum = static_cast<int>(good.size() - spare);
       return true;
     }
     case RepairClass::kMisplaced: {
@@ -369,7 +420,8 @@ Outcome RepairManager::Judge(Epoch epoch, const RepairJob& job, const BlockSitua
                     now.good.size() <= before.good.size() && now.bad.size() >= before.bad.size() &&
                     now.leaving.size() >= before.leaving.size() &&
                     now.health.members >= before.health.members;
-  return same ? Outcome::kFailed : Outcome::kDone;
+  if (!same) return Outcome::kDone;
+  return result.lost_pages > 0 ? Outcome::kHopeless : Outcome::kFailed;
 }
 
 void RepairManager::Settle(Epoch epoch, const ReconfigurationGoal& failed,
@@ -379,6 +431,7 @@ void RepairManager::Settle(Epoch epoch, const ReconfigurationGoal& failed,
   goal.block = failed.block;
   goal.from = failed.from;
   goal.unreachable = failed.unreachable;
+  goal.suspects = failed.suspects;
   for (const auto& [server, status] : result.failed) {
     const bool silent =
         status.code() == StatusCode::kUnavailable || status.code() == StatusCode::kDeadlineExceeded;

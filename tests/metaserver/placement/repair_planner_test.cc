@@ -99,8 +99,15 @@ TEST(RepairPlanner, LostBlocksAreCountedButNeverTaken) {
   EXPECT_EQ(TakeBlock(planner), 1u);
 }
 
+RepairPlannerOptions WithSlots(int slots, int urgent_slots) {
+  RepairPlannerOptions options;
+  options.slots = slots;
+  options.urgent_slots = urgent_slots;
+  return options;
+}
+
 TEST(RepairPlanner, ServersHaveSlotsAndUrgentBlocksHaveMore) {
-  RepairPlanner planner{RepairPlannerOptions{}};
+  RepairPlanner planner{WithSlots(2, 4)};
   for (uint64_t block = 1; block <= 10; ++block) {
     planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
   }
@@ -118,8 +125,19 @@ TEST(RepairPlanner, ServersHaveSlotsAndUrgentBlocksHaveMore) {
   EXPECT_EQ(planner.Outgoing(ServerId(1)), 3);
 }
 
+TEST(RepairPlanner, MovesHaveSlotsOfTheirOwnNumber) {
+  RepairPlannerOptions options = WithSlots(4, 6);
+  options.move_slots = 1;
+  RepairPlanner planner{options};
+  for (uint64_t block = 1; block <= 10; ++block) {
+    planner.Put(Entry(block, RepairClass::kDrain, 0, {1}));
+  }
+  ASSERT_TRUE(planner.Take(0, Copying({2, 3})));
+  EXPECT_FALSE(planner.Take(0, Copying({2, 3})));
+}
+
 TEST(RepairPlanner, ABusySourceHoldsUpNobodyElse) {
-  RepairPlanner planner{RepairPlannerOptions{}};
+  RepairPlanner planner{WithSlots(2, 4)};
   for (uint64_t block = 1; block <= 1000; ++block) {
     planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
   }
@@ -133,27 +151,76 @@ TEST(RepairPlanner, ABusySourceHoldsUpNobodyElse) {
 
 TEST(RepairPlanner, WhatCannotBeAssignedStepsBack) {
   RepairPlanner planner{RepairPlannerOptions{}};
-  for (uint64_t block = 1; block <= 40; ++block) {
+  for (uint64_t block = 1; block <= 10; ++block) {
     planner.Put(Entry(block, RepairClass::kBelowWanted, 0, {1}));
   }
-  planner.Put(Entry(99, RepairClass::kDrain));
   int asked = 0;
-  const auto refuse = [&](const RepairEntry& entry, const auto&,
+  const auto refuse = [&](const RepairEntry&, const auto&,
                           const auto&) -> std::optional<RepairSlots> {
     ++asked;
-    if (entry.block == BlockId(99)) return RepairSlots();
     return std::nullopt;
   };
   EXPECT_FALSE(planner.Take(0, refuse));
-  EXPECT_EQ(asked, RepairPlanner::kMaxAssigns);
-  EXPECT_FALSE(planner.Take(0, refuse));
-  auto job = planner.Take(0, refuse);  // the refused ones wait, the drain has its turn
-  ASSERT_TRUE(job);
-  EXPECT_EQ(job->entry.block, BlockId(99));
+  EXPECT_EQ(asked, 10);
+  EXPECT_FALSE(planner.Take(0, refuse)) << "they wait";
+  EXPECT_EQ(asked, 10);
   EXPECT_EQ(planner.NextDue(), 200);
-  EXPECT_EQ(planner.Count(RepairClass::kBelowWanted).waiting, 40);
+  EXPECT_EQ(planner.Count(RepairClass::kBelowWanted).waiting, 10);
   EXPECT_EQ(TakeBlock(planner, 199), 0u);
   EXPECT_EQ(TakeBlock(planner, 200), 1u);
+}
+
+TEST(RepairPlanner, AClassOfWhichNothingCanBeDoneHoldsUpNoOther) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  for (uint64_t block = 1; block <= 10'000; ++block) {
+    planner.Put(Entry(block, RepairClass::kOneLeft));
+    planner.Put(Entry(20'000 + block, RepairClass::kBelowWanted));
+  }
+  planner.Put(Entry(99'999, RepairClass::kDrain));
+  int asked = 0;
+  const auto assign = [&](const RepairEntry& entry, const auto&,
+                          const auto&) -> std::optional<RepairSlots> {
+    ++asked;
+    if (entry.block == BlockId(99'999)) return RepairSlots();
+    return std::nullopt;
+  };
+  const auto job = planner.Take(0, assign);
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->entry.block, BlockId(99'999));
+  EXPECT_LE(asked, RepairPlanner::kMaxAssigns);
+}
+
+TEST(RepairPlanner, SlowMovesLeaveRoomForWhatIsMoreUrgent) {
+  RepairPlannerOptions options;
+  options.max_moves = 2;
+  options.max_not_urgent = 3;
+  RepairPlanner planner{options};
+  for (uint64_t block = 1; block <= 10; ++block) {
+    planner.Put(Entry(block, RepairClass::kDrain));
+    planner.Put(Entry(10 + block, RepairClass::kOneLeft));
+  }
+  int urgent = 0;
+  int moves = 0;
+  while (const uint64_t block = TakeBlock(planner)) ++(block > 10 ? urgent : moves);
+  EXPECT_EQ(urgent, 10);
+  EXPECT_EQ(moves, 2);
+  planner.Put(Entry(31, RepairClass::kDamaged));
+  planner.Put(Entry(32, RepairClass::kDamaged));
+  EXPECT_EQ(TakeBlock(planner), 31u);
+  EXPECT_EQ(TakeBlock(planner), 0u);
+  planner.Put(Entry(33, RepairClass::kOneLeft));
+  EXPECT_EQ(TakeBlock(planner), 33u);
+}
+
+TEST(RepairPlanner, WhatIsHopelessIsSeldomTried) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  planner.Put(Entry(1, RepairClass::kDamaged));
+  ASSERT_EQ(TakeBlock(planner), 1u);
+  planner.Put(Entry(1, RepairClass::kDamaged));
+  planner.Finish(BlockId(1), Outcome::kHopeless, 0);
+  planner.Put(Entry(1, RepairClass::kDamaged));
+  EXPECT_EQ(TakeBlock(planner, 3'599'999), 0u);
+  EXPECT_EQ(TakeBlock(planner, 3'600'000), 1u);
 }
 
 TEST(RepairPlanner, FailuresBackOffAndASuccessEndsThat) {
@@ -224,6 +291,20 @@ TEST(RepairPlanner, WhenFullTheLeastUrgentAndYoungestIsLeftOut) {
   EXPECT_FALSE(planner.Put(Entry(6, RepairClass::kOneLeft))) << "what runs is not put out";
 }
 
+TEST(RepairPlanner, SaysWhenThereIsRoomForWhatWasLeftOut) {
+  RepairPlannerOptions options;
+  options.max_entries = 4;
+  RepairPlanner planner(options);
+  for (uint64_t block = 1; block <= 4; ++block) planner.Put(Entry(block, RepairClass::kDrain));
+  EXPECT_FALSE(planner.TakeRoomAgain()) << "nothing was left out";
+  EXPECT_FALSE(planner.Put(Entry(5, RepairClass::kDrain)));
+  planner.Remove(BlockId(1));
+  EXPECT_FALSE(planner.TakeRoomAgain()) << "it is still nearly full";
+  planner.Remove(BlockId(2));
+  EXPECT_TRUE(planner.TakeRoomAgain());
+  EXPECT_FALSE(planner.TakeRoomAgain());
+}
+
 /// What holds at every moment, whatever is called in whatever order.
 class Walk {
  public:
@@ -257,8 +338,8 @@ class Walk {
     for (uint64_t i = random_.Below(3); i > 0; --i) {
       sources.push_back(static_cast<uint32_t>(1 + random_.Below(6)));
     }
-    planner_.Put(
-        Entry(1 + random_.Below(60), static_cast<RepairClass>(random_.Below(kRepairClasses)), now_ms_, sources));
+    planner_.Put(Entry(1 + random_.Below(60),
+                       static_cast<RepairClass>(random_.Below(kRepairClasses)), now_ms_, sources));
   }
   void Take() {
     auto job = planner_.Take(now_ms_,
@@ -281,7 +362,7 @@ class Walk {
     if (running_.empty()) return;
     auto it = running_.begin();
     std::advance(it, static_cast<long>(random_.Below(running_.size())));
-    planner_.Finish(it->first, static_cast<Outcome>(random_.Below(3)), now_ms_);
+    planner_.Finish(it->first, static_cast<Outcome>(random_.Below(4)), now_ms_);
     running_.erase(it);
   }
   void Check() {
@@ -313,7 +394,7 @@ class Walk {
       running_.erase(running_.begin());
     }
     for (int i = 0; i < 2000; ++i) {
-      now_ms_ += 60'000;
+      now_ms_ += 3'600'000;
       auto job = planner_.Take(now_ms_, NoCopy);
       if (!job) break;
       planner_.Finish(job->entry.block, Outcome::kDone, now_ms_);

@@ -11,6 +11,8 @@
 #include <set>
 #include <vector>
 
+#include "metaserver/repair/replica_comparison.h"
+
 namespace tercet {
 namespace {
 
@@ -244,6 +246,68 @@ TEST(ReconfigurationTest, NoSuspectIsAcceptedWhereOneAboveSuspicionAnswered) {
   ASSERT_TRUE(attempt.done());
   EXPECT_FALSE(attempt.outcome().ok());
   EXPECT_FALSE(attempt.only_suspects());
+}
+
+TEST(ReconfigurationTest, NoSuspectIsAcceptedWhileAMemberThatMayHaveMoreIsSilent) {
+  auto goal = Goal(1);
+  goal.accept_suspect = true;
+  for (const bool known_to_be_gone : {false, true}) {
+    if (known_to_be_gone) goal.unreachable = {kB};
+    Reconfiguration attempt(goal);
+    const auto seals = Begin(attempt, {kA, kB});
+    if (!known_to_be_gone) attempt.OnSealed(kB, Error(StatusCode::kDeadlineExceeded));
+    const auto accept = All<SealEffect>(attempt.OnSealed(kA, Suspect(1)));
+    EXPECT_EQ(accept.size(), known_to_be_gone ? 1u : 0u);
+    EXPECT_EQ(attempt.done(), !known_to_be_gone);
+  }
+}
+
+TEST(ReconfigurationTest, WhatAGivenUpAttemptAcceptedIsTakenOnlyWhereNothingBetterIs) {
+  auto goal = Goal(1);
+  goal.accept_suspect = true;
+  goal.suspects = {kA};
+  for (const bool better : {false, true}) {
+    Reconfiguration attempt(goal);
+    Begin(attempt, {kA, kB});
+    // It was a suspect; now it says no more that it is one.
+    attempt.OnSealed(kA, Content(1));
+    const auto pulls = All<PullEffect>(attempt.OnSealed(kB, better ? Content(2) : Suspect(2)));
+    ASSERT_EQ(pulls.size(), 1u);
+    EXPECT_EQ(pulls[0].source, better ? kB : kA);
+  }
+}
+
+TEST(ReconfigurationTest, AGenerationThatTheJournalDoesNotKnowEndsTheAttemptWithIt) {
+  SealAnswer newer;
+  newer.newer = Generation(90);
+  Reconfiguration attempt(Goal(1));
+  Begin(attempt, {kA, kB, kC});
+  attempt.OnSealed(kA, Content(1));
+  attempt.OnSealed(kB, newer);
+  newer.newer = Generation(88);
+  EXPECT_THAT(attempt.OnSealed(kC, newer), IsEmpty());
+  ASSERT_TRUE(attempt.done());
+  EXPECT_EQ(attempt.outcome().code(), StatusCode::kConflict);
+  EXPECT_EQ(attempt.newer(), Generation(90));
+
+  auto goal = Goal(1);
+  goal.above = attempt.newer();
+  Reconfiguration next(goal);
+  const auto start = next.Start();
+  ASSERT_EQ(All<BeginEffect>(start).size(), 1u);
+  EXPECT_EQ(All<BeginEffect>(start)[0].above, Generation(90));
+  next.OnBegun(BegunReconfiguration{Generation(91), {kA, kB, kC}, false});
+  // The newest chain has most of what was written.
+  next.OnSealed(kA, Content(1));
+  SealAnswer newest = Content(2);
+  newest.before = Generation(90);
+  next.OnSealed(kB, newest);
+  SealAnswer other = Content(3);
+  other.before = Generation(88);
+  const auto pulls = All<PullEffect>(next.OnSealed(kC, other));
+  ASSERT_EQ(pulls.size(), 2u);
+  EXPECT_EQ(pulls[0].source, kB);
+  EXPECT_EQ(pulls[1].source, kB);
 }
 
 TEST(ReconfigurationTest, DamagedPagesInDifferentPlacesMendEachOther) {
@@ -551,6 +615,24 @@ TEST(ReconfigurationTest, EveryCombinationOfAnswersOfTwoMembersAndANewOne) {
   goal.accept_suspect = true;
   goal.minimum = 1;
   PlayAll(goal, {kA});
+}
+
+TEST(CompareReplicasTest, OnlyAnswersOfAllTellWhetherTheyAreEqual) {
+  using Answer = Result<ReplicaContent>;
+  const auto compare = [](std::vector<Answer> answers) { return CompareReplicas(answers); };
+  const ReplicaContent one{4096, 7};
+  EXPECT_EQ(compare({one, one, one}), Comparison::kEqual);
+  EXPECT_EQ(compare({one, one, ReplicaContent{4096, 8}}), Comparison::kDifferent);
+  EXPECT_EQ(compare({one, ReplicaContent{8192, 7}}), Comparison::kDifferent);
+  for (const StatusCode code : {StatusCode::kNotFound, StatusCode::kStaleGeneration,
+                                StatusCode::kCorruption, StatusCode::kIo}) {
+    EXPECT_EQ(compare({Answer(Error(code)), one}), Comparison::kDifferent);
+    EXPECT_EQ(compare({one, Answer(Error(code))}), Comparison::kDifferent);
+  }
+  for (const StatusCode code :
+       {StatusCode::kUnavailable, StatusCode::kDeadlineExceeded, StatusCode::kCancelled}) {
+    EXPECT_EQ(compare({one, Answer(Error(code)), ReplicaContent{4096, 8}}), Comparison::kUnknown);
+  }
 }
 
 }  // namespace

@@ -90,6 +90,33 @@ class RepairTest : public ServiceTest {
     return status;
   }
 
+  /// A write that reached the head only; what the head has then.
+  std::string WriteToHeadOnly() {
+    const FileBlockRecord row = Row();
+    testing_support::WriteSpec spec;
+    spec.block = block_;
+    spec.generation = row.generation;
+    spec.offset = 4096;
+    const std::string more = testing_support::Pattern(9, 8192);
+    spec.data = more;
+    EXPECT_TRUE(RawClient(Server(row.chain[0])).Write(spec).status.ok());
+    std::string torn = contents_;
+    torn.replace(4096, more.size(), more);
+    return torn;
+  }
+
+  /// As a heartbeat would.
+  void NoteBad(ServerId server, BadReplica reason) {
+    const BadReplicaNote note{block_, Row().generation, server, static_cast<uint8_t>(reason)};
+    ASSERT_TRUE(
+        services_->proposer()
+            .Propose(services_->proposer().epoch(), "note",
+                     [&](OperationContext& context) {
+                       return EvaluateNoteBadReplicas(context, std::span(&note, 1)).status();
+                     })
+            .ok());
+  }
+
   wire::RecoverBlockResponse Recover(std::vector<ServerId> failed, StatusCode failure,
                                      bool has_data = true) {
     const FileBlockRecord row = Row();

@@ -114,18 +114,9 @@ TEST_F(RepairTest, AServerThatAcceptsConnectionsAndSaysNothingIsLeftOut) {
 
 TEST_F(RepairTest, ASurvivorWithAnotherTailIsMadeEqual) {
   MakeCluster(3);
-  const FileBlockRecord before = Row();
-  // A write that reached the head only.
-  testing_support::WriteSpec spec;
-  spec.block = block_;
-  spec.offset = 4096;
-  const std::string more = testing_support::Pattern(9, 8192);
-  spec.data = more;
-  ASSERT_TRUE(RawClient(Server(before.chain[0])).Write(spec).status.ok());
+  const std::string expected = WriteToHeadOnly();
   const auto response = Recover({}, StatusCode::kStaleGeneration);
   ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
-  std::string expected = contents_;
-  expected.replace(4096, more.size(), more);
   ExpectWhole(3, expected);
 }
 
@@ -230,6 +221,70 @@ TEST_F(RepairTest, AnUnwrittenBlockIsReplaced) {
   EXPECT_EQ(again.block.block_id, response.block.block_id);
 }
 
+TEST_F(RepairTest, AnUnwrittenBlockIsReplacedAlsoWhenItsWriterOnlyFearsAServer) {
+  MakeCluster(4);
+  const int64_t other = CreateOk(session_, "g");
+  wire::AllocateBlockRequest request;
+  request.context = Context(session_);
+  request.inode = other;
+  wire::AllocateBlockResponse allocated;
+  metadata_->AllocateBlock(allocated, request);
+  ASSERT_EQ(allocated.info.status.code, 0);
+  wire::RecoverBlockRequest recover;
+  recover.session_id = session_;
+  recover.inode = other;
+  recover.block_id = allocated.block.block_id;
+  recover.generation = 1;
+  recover.failed_servers = {allocated.block.chain[1]};
+  wire::RecoverBlockResponse answers;
+  metadata_->RecoverBlock(answers, recover);
+  ASSERT_EQ(answers.info.status.code, 0) << answers.info.status.message;
+  EXPECT_EQ(answers.block.block_id, allocated.block.block_id) << "the server is well";
+  Kill(ServerId(static_cast<uint32_t>(allocated.block.chain[1])));
+  wire::RecoverBlockResponse silent;
+  metadata_->RecoverBlock(silent, recover);
+  ASSERT_EQ(silent.info.status.code, 0) << silent.info.status.message;
+  EXPECT_NE(silent.block.block_id, allocated.block.block_id);
+  EXPECT_EQ(silent.block.chain.size(), 3u);
+  EXPECT_THAT(silent.block.chain, Not(Contains(allocated.block.chain[1])));
+}
+
+TEST_F(RepairTest, ReplicasThatAreNewerThanARestoredJournalAreSealedAtOnce) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  for (const ServerId server : before.chain) {
+    wire::SealHeader seal = SealOf(block_, Generation(40 + server.value()));
+    ASSERT_TRUE(RawClient(Server(server)).Seal(seal).status.ok());
+  }
+  const auto response = Recover({}, StatusCode::kStaleGeneration);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  EXPECT_EQ(Row().generation, Generation(44));
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, APageThatIsDamagedEverywhereIsCountedOnceAndSeldomTriedAgain) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  for (const ServerId server : before.chain) {
+    RawClient(Server(server)).Sync(block_, before.generation, {});
+    Server(server).DamagePage(block_, 3);
+    NoteBad(server, BadReplica::kDamaged);
+  }
+  RepairCounters& counters = RepairCounters::Get();
+  const double lost = counters.lost_pages.Value();
+  Repair();
+  const double counted = counters.lost_pages.Value();
+  EXPECT_GT(counted, lost);
+  const Generation generation = Row().generation;
+  PassTime(120'000);
+  Repair();
+  EXPECT_EQ(Row().generation, generation);
+  PassTime(3'600'000);
+  Repair();
+  EXPECT_GT(Row().generation, generation);
+  EXPECT_EQ(counters.lost_pages.Value(), counted);
+}
+
 TEST_F(RepairTest, ADeadServersReplicasAreMadeAgainElsewhere) {
   MakeCluster(4, 3 << 20);
   const ServerId dead = Row().chain[0];
@@ -306,6 +361,60 @@ TEST_F(RepairTest, ADamagedPageIsHealedInPlace) {
   ExpectWhole(3, contents_);
 }
 
+TEST_F(RepairTest, DoubtfulReplicasThatAreEqualNeedNoNewGeneration) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  NoteBad(before.chain[0], BadReplica::kDoubtful);
+  NoteBad(before.chain[2], BadReplica::kDoubtful);
+  Repair();
+  EXPECT_EQ(Row().generation, before.generation);
+  EXPECT_EQ(Row().chain, before.chain);
+  ExpectWhole(3, contents_);
+}
+
+TEST_F(RepairTest, DoubtfulReplicasThatDifferAreMadeEqual) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  const std::string torn = WriteToHeadOnly();
+  NoteBad(before.chain[0], BadReplica::kDoubtful);
+  Repair();
+  EXPECT_GT(Row().generation, before.generation);
+  EXPECT_EQ(Row().chain, before.chain);
+  ExpectWhole(3, torn);
+}
+
+TEST_F(RepairTest, ADoubtCostsNoSilentServerItsPlace) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  const std::string torn = WriteToHeadOnly();
+  NoteBad(before.chain[0], BadReplica::kDoubtful);
+  // Its heartbeats come, its data plane does not answer for a while.
+  Server(before.chain[1]).StopAll();
+  Repair();
+  EXPECT_EQ(Row().generation, before.generation);
+  EXPECT_EQ(Row().chain, before.chain);
+  Server(before.chain[1]).Restart();
+  PassTime(60'000);
+  Repair();
+  EXPECT_EQ(Row().chain, before.chain);
+  ExpectWhole(3, torn);
+}
+
+TEST_F(RepairTest, DoubtsAreSettledWhereNobodyCanTakeTheMissingReplica) {
+  MakeCluster(3);
+  const FileBlockRecord before = Row();
+  const std::string torn = WriteToHeadOnly();
+  NoteBad(before.chain[0], BadReplica::kDoubtful);
+  Kill(before.chain[2]);
+  PassTime(50'000);
+  Repair();
+  const FileBlockRecord row = Row();
+  EXPECT_EQ(row.chain, (std::vector<ServerId>{before.chain[0], before.chain[1]}));
+  for (const ServerId server : row.chain) {
+    EXPECT_EQ(Server(server).Contents(block_, row.generation), torn);
+  }
+}
+
 TEST_F(RepairTest, ANewActiveGoesOnWithAnAttemptAndLateCommandsAreVoid) {
   MakeCluster(3);
   const FileBlockRecord before = Row();
@@ -372,6 +481,28 @@ TEST_F(RepairTest, ADrainingServersReplicasMoveWithoutEverBeingFewer) {
   for (const auto& record : consensus_->log()) {
     EXPECT_EQ(record.payload.find("replicas=2"), std::string::npos);
   }
+}
+
+TEST_F(RepairTest, ADrainingServerWithASurplusReplicaNeedsNobodyToTakeIt) {
+  MakeCluster(3);
+  const ServerId draining = Row().chain[0];
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "policy and drain",
+                           [&](OperationContext& context) -> Status {
+                             MutableTables tables(context.transaction);
+                             const InodeId inode(static_cast<uint64_t>(inode_));
+                             ASSIGN_OR_RETURN(InodeRecord file, tables.GetInode(inode));
+                             file.replicas = 2;
+                             tables.PutInode(inode, file);
+                             RETURN_IF_ERROR(EvaluateReviewBlock(context, block_, false));
+                             return EvaluateSetServerState(context, draining,
+                                                           ServiceState::kDraining, 0, 1);
+                           })
+                  .ok());
+  ASSERT_TRUE(services_->registry().RefreshKnown().ok());
+  Repair();
+  EXPECT_THAT(Row().chain, Not(Contains(draining)));
+  ExpectWhole(2, contents_);
 }
 
 TEST_F(RepairTest, SurplusReplicasGo) {
