@@ -32,6 +32,7 @@ BlockStore::BlockStore(Disk& disk, Clock& clock, Random& random, BlockStoreOptio
 
 BlockStore::~BlockStore() {
   handles_.reset();
+  SaveDoubts();
   for (auto& disk : disks_) disk->Close();
 }
 

@@ -492,6 +492,8 @@ class BlockStore {
   std::vector<BadReplicaFound> TakeDoubts(size_t max);
   /// No replica of the block can have been lost here: a client's write may make one.
   bool MayBeNew(BlockId block) const;
+  /// Writes them down when there are new ones, or far fewer. Needs upkeep_mutex_.
+  void SaveDoubts();
   /// A replica of the block is, or is about to be, on one of the disks.
   void NoteHeld(BlockId block);
 
@@ -529,6 +531,8 @@ class BlockStore {
   int64_t next_settle_ms_ = 0;
   BlockId suspects_offered_to_;  // suspects up to this one were put into the queue of bad replicas
   bool suspects_offered_ = false;
+  uint64_t saved_doubt_number_ = 0;  // the last one that is in the file
+  size_t saved_doubts_ = 0;          // how many are there
 
   std::mutex state_mutex_;  // changes of disks' states exclude one another
 };

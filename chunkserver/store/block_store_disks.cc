@@ -129,6 +129,9 @@ Status BlockStore::OpenIndexes() {
       any = true;
       machine_crashed_ = machine_crashed_ || disk->run_end() == RunEnd::kMachineCrash;
       for (BlockId block : disk->incomplete_at_start()) incomplete_->Touch(block);
+      for (const ReplicaInfo& doubt : disk->doubts_at_start()) {
+        NoteDoubtful(doubt.block, doubt.generation);
+      }
       ASSIGN_OR_RETURN(const BlockId last, disk->index().Last());
       NoteHeld(last);
       continue;

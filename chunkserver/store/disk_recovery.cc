@@ -25,7 +25,14 @@ DiskRecovery::DiskRecovery(std::optional<ActivityRecord> found, RunEnd end)
 Era DiskRecovery::settled() const { return found_.has_value() ? found_->state.settled : Era(0); }
 
 bool DiskRecovery::IsNewlySuspect(BlockId block, Era era) const {
-  if (end_ != RunEnd::kMachineCrash) return false;
+  return end_ == RunEnd::kMachineCrash && IsUnsettled(block, era);
+}
+
+bool DiskRecovery::IsDoubtful(BlockId block, Era era) const {
+  return makes_doubtful() && IsUnsettled(block, era);
+}
+
+bool DiskRecovery::IsUnsettled(BlockId block, Era era) const {
   if (!found_.has_value() || found_->state.all_marked) return true;
   return era > found_->state.settled || marks_.contains(block);
 }

@@ -30,6 +30,10 @@ class DiskRecovery {
 
   /// Whether the replica with this header is suspect now.
   bool IsSuspect(BlockId block, Era era) const;
+  /// Whether a write to the replica with this header may have ended in the middle because the
+  /// process crashed; of none unless makes_doubtful().
+  bool IsDoubtful(BlockId block, Era era) const;
+  bool makes_doubtful() const { return end_ == RunEnd::kProcessCrash; }
   /// Tells about a replica that was found.
   void Saw(BlockId block, Era era);
   /// The era up to which everything was durable; rows of later ones may be out of date.
@@ -40,6 +44,8 @@ class DiskRecovery {
 
  private:
   bool IsNewlySuspect(BlockId block, Era era) const;
+  /// Writes of the last run may not be settled.
+  bool IsUnsettled(BlockId block, Era era) const;
 
   const std::optional<ActivityRecord> found_;
   const RunEnd end_;

@@ -1,5 +1,7 @@
 #include "chunkserver/store/doubtful_replicas.h"
 
+#include <utility>
+
 #include "common/log/log.h"
 
 namespace tercet {
@@ -49,6 +51,19 @@ void DoubtfulReplicas::Acknowledge(BlockId block, Generation generation) {
 void DoubtfulReplicas::Drop(BlockId block, Generation generation) {
   std::lock_guard lock(mutex_);
   if (auto doubt = Find(block, generation); doubt != by_number_.end()) Erase(doubt);
+}
+
+std::vector<ReplicaInfo> DoubtfulReplicas::List() const {
+  std::lock_guard lock(mutex_);
+  std::vector<ReplicaInfo> doubts;
+  doubts.reserve(by_number_.size());
+  for (const auto& [number, doubt] : by_number_) doubts.push_back(doubt.replica);
+  return doubts;
+}
+
+uint64_t DoubtfulReplicas::last_number() const {
+  std::lock_guard lock(mutex_);
+  return last_number_;
 }
 
 size_t DoubtfulReplicas::size() const {

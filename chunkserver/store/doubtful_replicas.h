@@ -41,6 +41,10 @@ class DoubtfulReplicas {
   void Acknowledge(BlockId block, Generation generation);
   /// The doubt is void: the replica has another generation, or is gone.
   void Drop(BlockId block, Generation generation);
+  /// All there are.
+  std::vector<ReplicaInfo> List() const;
+  /// Of the doubt that was added last.
+  uint64_t last_number() const;
   size_t size() const;
 
  private:

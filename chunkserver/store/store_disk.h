@@ -93,6 +93,11 @@ class StoreDisk {
   const ReplicaIndex& index() const { return *index_; }
   /// Replicas of generation 0 that a start found.
   const std::vector<BlockId>& incomplete_at_start() const { return incomplete_at_start_; }
+  /// What the file of doubts had, and what became doubtful because the process crashed: in the
+  /// file, too, by now.
+  const std::vector<ReplicaInfo>& doubts_at_start() const { return doubts_at_start_; }
+  /// Replaces the file of doubts, durably.
+  Status WriteDoubts(const std::vector<ReplicaInfo>& doubts);
   /// Of the run before this one.
   RunEnd run_end() const { return run_end_; }
   bool has_index() const { return index_ != nullptr; }
@@ -174,6 +179,7 @@ class StoreDisk {
   /// without a file stays.
   Status RefreshRow(BlockId block);
   Status CountPutAway();
+  Status CollectDoubts(const DiskRecovery& recovery);
   Result<std::vector<std::pair<RemovedName, std::string>>> PutAway(Destination destination) const;
   Status ReadSpace();  // needs mutex_
   std::atomic<uint64_t>& BytesIn(Destination destination) {
@@ -198,6 +204,7 @@ class StoreDisk {
   std::unique_ptr<FileLock> lock_;
   RunEnd run_end_ = RunEnd::kClean;
   std::vector<BlockId> incomplete_at_start_;
+  std::vector<ReplicaInfo> doubts_at_start_;
   std::unique_ptr<DiskFileSystem> file_system_;  // null where there is no such thing
   std::unique_ptr<ReplicaIndex> index_;          // self-synchronised
   std::unique_ptr<ActivityLog> activity_;        // self-synchronised

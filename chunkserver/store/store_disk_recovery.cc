@@ -1,6 +1,7 @@
 // StoreDisk: what a start finds, and how the index is made again from the replicas' files.
 #include <set>
 
+#include "chunkserver/store/doubts_file.h"
 #include "chunkserver/store/store_disk.h"
 #include "common/log/log.h"
 
@@ -9,6 +10,7 @@ namespace {
 
 constexpr std::string_view kActivityName = "activity";
 constexpr std::string_view kBlocksName = "blocks";
+constexpr std::string_view kDoubtsName = "doubts";
 constexpr size_t kScanBatch = 1000;
 
 }  // namespace
@@ -69,11 +71,49 @@ Status StoreDisk::OpenIndex(const std::string& boot_id) {
   RETURN_IF_ERROR(CountPutAway().WithContext(where));
   // What was put away must not come back once the new activity file knows nothing of it.
   RETURN_IF_ERROR(SyncDeletions().WithContext(where));
+  RETURN_IF_ERROR(CollectDoubts(recovery).WithContext(where));
   auto exists = [this](BlockId block) { return index_->Find(block).ok(); };
   ASSIGN_OR_RETURN(activity_,
                    ActivityLog::Start(disk_, Inside(kActivityName), recovery.Next(run, exists),
                                       end == RunEnd::kProcessCrash));
   return Status::Ok();
+}
+
+Status StoreDisk::CollectDoubts(const DiskRecovery& recovery) {
+  auto bytes = ReadWholeFile(disk_, Inside(kDoubtsName), kMaxDoubtsFileBytes);
+  if (bytes.ok()) {
+    auto saved = DecodeDoubts(*bytes);
+    if (saved.code() == StatusCode::kVersionTooNew) return saved.status();
+    if (saved.ok()) {
+      doubts_at_start_ = std::move(saved).value();
+    } else {
+      LOG_ERROR("replicas that may differ from others are not known any more disk={}: {}", path_,
+                saved.status());
+    }
+  } else if (bytes.code() != StatusCode::kNotFound && bytes.code() != StatusCode::kCorruption) {
+    return bytes.status();
+  }
+  const size_t saved_count = doubts_at_start_.size();
+  RETURN_IF_ERROR(index_->ForEach(BlockId(0), [&](const ReplicaRow& row) {
+    if (!recovery.makes_doubtful()) return false;
+    if (row.generation != Generation(0) && recovery.IsDoubtful(row.block, row.era)) {
+      doubts_at_start_.push_back({row.block, row.generation});
+    }
+    return true;
+  }));
+  if (doubts_at_start_.size() > kMaxSavedDoubts) {
+    LOG_ERROR(
+        "too many replicas are in doubt: some that differ from others may stay so disk={} "
+        "doubts={}",
+        path_, doubts_at_start_.size());
+    doubts_at_start_.resize(kMaxSavedDoubts);
+  }
+  // Before the new activity file, which knows nothing of them.
+  return doubts_at_start_.size() == saved_count ? Status::Ok() : WriteDoubts(doubts_at_start_);
+}
+
+Status StoreDisk::WriteDoubts(const std::vector<ReplicaInfo>& doubts) {
+  return WriteFileAtomically(disk_, Inside(kDoubtsName), EncodeDoubts(doubts));
 }
 
 Result<ReplicaHeader> StoreDisk::ReadHeader(const std::string& path) const {

@@ -21,6 +21,8 @@ void BlockStore::Maintain() {
   const int64_t now_ms = clock_.MonotonicMillis();
   const bool due = now_ms >= next_settle_ms_;
   if (due) next_settle_ms_ = now_ms + options_.settle_interval_ms;
+  // Before a round, which takes away the other trace of what was being written.
+  SaveDoubts();
   for (auto& disk : disks_) {
     if (!disk->healthy()) continue;
     // Opening it is what verifies it.
@@ -193,6 +195,25 @@ std::vector<BadReplicaFound> BlockStore::TakeDoubts(size_t max) {
     }
   }
   return found;
+}
+
+void BlockStore::SaveDoubts() {
+  const uint64_t last = doubtful_->last_number();
+  const size_t count = doubtful_->size();
+  if (last == saved_doubt_number_ && (saved_doubts_ == 0 || count > saved_doubts_ / 2)) return;
+  const std::vector<ReplicaInfo> doubts = doubtful_->List();
+  bool written = false;
+  for (auto& disk : disks_) {
+    if (!disk->healthy() || !disk->has_index()) continue;
+    if (Status saved = Note(disk.get(), disk->WriteDoubts(doubts)); saved.ok()) {
+      written = true;
+    } else {
+      LOG_WARN_LIMITED("doubts are not written down disk={}: {}", disk->path(), saved);
+    }
+  }
+  if (!written) return;
+  saved_doubt_number_ = last;
+  saved_doubts_ = doubts.size();
 }
 
 void BlockStore::NoteDoubtful(BlockId block, Generation generation) {

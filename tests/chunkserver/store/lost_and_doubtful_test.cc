@@ -4,6 +4,8 @@
 
 #include "chunkserver/store/block_store.h"
 #include "chunkserver/store/doubtful_replicas.h"
+#include "chunkserver/store/doubts_file.h"
+#include "common/base/hex.h"
 #include "common/env/clock.h"
 #include "tests/chunkserver/store/store_test_util.h"
 
@@ -168,6 +170,121 @@ TEST_F(LostAndDoubtful, DoubtsAndOtherBadReplicasDoNotKeepEachOtherWaiting) {
   }
   EXPECT_EQ(store_->TakeBadReplicas(10).size(), 10u);
   EXPECT_EQ(Doubts(10).size(), 5u);
+}
+
+// ---- doubts over restarts ----
+
+TEST_F(LostAndDoubtful, WhatWasWrittenOfLateIsDoubtfulAfterACrashOfTheProcess) {
+  ASSERT_OK(Create(BlockId(1)));
+  ASSERT_OK(Create(BlockId(2)));
+  store_->Maintain();  // settled
+  ASSERT_OK(Create(BlockId(2)));
+  ASSERT_OK(Create(BlockId(3)));
+  ASSERT_OK(store_->OpenPullBase(BlockId(4), kFirst, kFirst, 100, false).status());
+  Kill();
+  EXPECT_TRUE(Doubts().empty()) << "the writer may be about to recover it";
+  EXPECT_EQ(DoubtsLater(), (Found{Doubtful(BlockId(2)), Doubtful(BlockId(3))}));
+}
+
+TEST_F(LostAndDoubtful, AnOrderlyRestartMakesNothingDoubtful) {
+  ASSERT_OK(Create(BlockId(1)));
+  store_.reset();
+  Open();
+  EXPECT_TRUE(DoubtsLater().empty());
+}
+
+TEST_F(LostAndDoubtful, SuspectsAreToldAsSuch) {
+  ASSERT_OK(Create(BlockId(1)));
+  ASSERT_OK(store_->Sync(BlockId(1), kFirst));
+  store_->NoteDoubtful(BlockId(1), kFirst);
+  store_->Maintain();
+  ASSERT_OK(Create(BlockId(1)));
+  CutPower();
+  EXPECT_TRUE(DoubtsLater().empty());
+  EXPECT_EQ(store_->TakeBadReplicas(10), (Found{{BlockId(1), kFirst, ReplicaFault::kSuspect}}));
+}
+
+TEST_F(LostAndDoubtful, DoubtsThatWereNotToldOutliveAnyNumberOfRestarts) {
+  ASSERT_OK(Create(BlockId(1)));
+  ASSERT_OK(Create(BlockId(2)));
+  ASSERT_OK(store_->Sync(BlockId(1), kFirst));
+  ASSERT_OK(store_->Sync(BlockId(2), kFirst));
+  store_->NoteDoubtful(BlockId(1), kFirst);
+  // Two rounds, so that nothing but the file tells of what was written.
+  for (int i = 0; i < 3; ++i) store_->Maintain();
+  Kill();
+  EXPECT_EQ(Doubts(), Found());
+  for (int i = 0; i < 3; ++i) store_->Maintain();
+  CutPower();
+  store_.reset();
+  Open();
+  const Found told = DoubtsLater();
+  EXPECT_EQ(told, (Found{Doubtful(BlockId(1))}));
+  store_->AcknowledgeBadReplicas(told);
+  store_->Maintain();
+  Kill();
+  EXPECT_TRUE(DoubtsLater().empty());
+}
+
+TEST_F(LostAndDoubtful, DoubtsOfACrashOutliveAnotherOneRightAfterIt) {
+  ASSERT_OK(Create(BlockId(1)));
+  Kill();
+  // It is verified, and everything is settled.
+  for (int i = 0; i < 3; ++i) store_->Maintain();
+  Kill();
+  EXPECT_EQ(DoubtsLater(), (Found{Doubtful(BlockId(1))}));
+}
+
+TEST_F(LostAndDoubtful, DoubtsAreWrittenDownWhenTheServerStops) {
+  ASSERT_OK(Create(BlockId(1)));
+  store_->NoteDoubtful(BlockId(1), kFirst);
+  store_.reset();
+  Open();
+  EXPECT_EQ(DoubtsLater(), (Found{Doubtful(BlockId(1))}));
+}
+
+TEST_F(LostAndDoubtful, ADamagedFileOfDoubtsKeepsNobodyFromStarting) {
+  ASSERT_OK(Create(BlockId(1)));
+  store_->NoteDoubtful(BlockId(1), kFirst);
+  store_.reset();
+  environment_.FlipByte("/disk0/doubts", 20);
+  Open();
+  EXPECT_TRUE(DoubtsLater().empty());
+}
+
+TEST_F(TwoDisksLostAndDoubtful, DoubtsAreNotForgottenWithADisk) {
+  ASSERT_OK(Create(BlockId(1)));
+  store_->NoteDoubtful(BlockId(1), kFirst);
+  store_->Maintain();
+  const bool on_first = store_->Stat(BlockId(1))->disk_path == "/disk0";
+  store_.reset();
+  ASSERT_OK(disk().Remove(on_first ? "/disk0/doubts" : "/disk1/doubts"));
+  Open();
+  EXPECT_EQ(DoubtsLater(), (Found{Doubtful(BlockId(1))}));
+}
+
+TEST(DoubtsFileTest, IsAsDocumented) {
+  const std::vector<ReplicaInfo> doubts{{BlockId(0x1234), Generation(7)},
+                                        {BlockId(5), Generation(1)}};
+  const std::string bytes = EncodeDoubts(doubts);
+  EXPECT_EQ(HexOf(bytes),
+            "5452435444425431"
+            "01000000"
+            "02000000"
+            "3412000000000000"
+            "0700000000000000"
+            "0500000000000000"
+            "0100000000000000"
+            "19d6590b");
+  auto decoded = DecodeDoubts(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  EXPECT_EQ(*decoded, doubts);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    std::string flipped = bytes;
+    flipped[i] = static_cast<char>(~flipped[i]);
+    EXPECT_EQ(DecodeDoubts(flipped).code(), StatusCode::kCorruption) << i;
+    EXPECT_EQ(DecodeDoubts(bytes.substr(0, i)).code(), StatusCode::kCorruption) << i;
+  }
 }
 
 }  // namespace
