@@ -20,6 +20,9 @@ constexpr std::chrono::milliseconds kRecoverLimit{10'000};
 constexpr double kFullPatienceSeconds = 1;
 /// The same as long as the old chain may be as good.
 constexpr std::chrono::milliseconds kSuspicionLimit{3'000};
+/// A recovery is worth a warning from here on, and another line while it lasts from there on.
+constexpr double kUnremarkableSeconds = 1;
+constexpr double kRemarkableSeconds = 10;
 /// More pieces of written_ are joined to one interval.
 constexpr size_t kMaxWrittenIntervals = 4'096;
 constexpr size_t kMaxExcluded = 16;
@@ -28,6 +31,11 @@ constexpr int32_t kBlocksPerFetch = 32;
 /// What the cluster may get over by itself.
 bool MayPass(StatusCode code) {
   return code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded;
+}
+
+std::string Describe(const FileBlock& block) {
+  return fmt::format("block {} generation {} on [{}]", block.id, block.generation,
+                     fmt::join(block.chain, ","));
 }
 
 WriteData DataOf(const Piece& piece) {
@@ -55,26 +63,26 @@ Status BlockWriter::Run(Goal goal) {
     Status status = TryOnce(goal);
     if (status.ok()) {
       if (!recovering_) return status;
-      const double seconds = recovering_->seconds();
+      LogRecovered();
+      context_->counters.chain_recoveries.fetch_add(1);
+      context_->recovery_times.Add(recovering_->timer.seconds());
       recovering_.reset();
       excluded_.clear();
-      context_->counters.chain_recoveries.fetch_add(1);
-      context_->recovery_times.Add(seconds);
-      LOG_DEBUG("{}: writing goes on after {:.2f} s", Name(), seconds);
       return status;
     }
     const bool first = !recovering_;
     if (first) {
-      LOG_WARN_LIMITED("{}: a write failed, recovering: {}", Name(), status);
-      recovering_.emplace(context_->DataLimit());
+      const ServerId server = chain_ == nullptr ? ServerId() : chain_->failed_server();
+      recovering_.emplace(Recovery{RetryTimer(context_->DataLimit()), status, server, block_});
     }
+    LogSlowness(status);
     const Status hopeless = PrepareRetry(status);
     // The active is told of a failed chain at once.
     if (hopeless.ok() && first && failure_ && !context_->stop.stopped()) continue;
-    if (!hopeless.ok() || !recovering_->Wait(context_->stop)) {
+    if (!hopeless.ok() || !recovering_->timer.Wait(context_->stop)) {
       if (!hopeless.ok()) status = hopeless;
       if (context_->stop.stopped()) status = Status(StatusCode::kCancelled, "the mount is ending");
-      GiveUp(status, recovering_->seconds());
+      GiveUp(status, recovering_->timer.seconds());
       recovering_.reset();
       return status;
     }
@@ -181,26 +189,29 @@ Status BlockWriter::EnsureBlock() {
 Status BlockWriter::Recover() {
   assert(recovering_);
   const Failure failure = *failure_;
+  const bool holds_nothing = block_->reserved && !block_->has_data;
   std::vector<ServerId> failed;
   if (failure.status.code() == StatusCode::kStaleGeneration) {
     // It says nothing about the servers. The active looks whether these answer.
     failed = RecentlyFailedMembers();
+  } else if (failure.status.code() == StatusCode::kNotFound && holds_nothing) {
+    // The server does not make a replica that it may have lost: it is as good as any for another.
   } else if (failure.server != ServerId()) {
     failed.push_back(failure.server);
   }
-  const auto limit = std::min(kRecoverLimit, recovering_->left().value_or(kRecoverLimit));
+  const auto limit = std::min(kRecoverLimit, recovering_->timer.left().value_or(kRecoverLimit));
   const FileBlock before = *block_;
   Status status = AskForRecovery(failure.status, failed, limit);
   // It left the file: what is there now?
   if (status.code() == StatusCode::kConflict) status = AllocateAvoidingFailed();
   if (status.ok()) {
-    LogChange(before, failure.status, failed, failure.at);
+    NoteChange(before);
     return status;
   }
   const bool no_room = status.code() == StatusCode::kNoSpace;
   if (!MayPass(status.code()) && !no_room && status.code() != StatusCode::kBusy) return status;
   const bool full = no_room || failure.status.code() == StatusCode::kNoSpace;
-  if (full && recovering_->seconds() > kFullPatienceSeconds) {
+  if (full && recovering_->timer.seconds() > kFullPatienceSeconds) {
     return no_room ? status : failure.status;
   }
   // Too few other servers: perhaps those that failed come back.
@@ -216,10 +227,13 @@ Status BlockWriter::AskAgainIfSuspect() {
   const std::vector<ServerId> failed = RecentlyFailedMembers();
   if (failed.empty()) return Status::Ok();
   const FileBlock before = *block_;
-  const auto since = std::chrono::steady_clock::now();
   const Status status = AskForRecovery(Status::Ok(), failed, kSuspicionLimit);
   if (status.code() == StatusCode::kConflict) return AllocateAvoidingFailed();
-  if (status.ok()) LogChange(before, Status::Ok(), failed, since);
+  if (status.ok() && NoteChange(before) && !recovering_) {
+    LOG_INFO("inode {} index {}: {} became {} before it was written to, servers [{}] fail",
+             inode_->id.value(), index_, Describe(before), Describe(*block_),
+             fmt::join(failed, ","));
+  }
   // It may serve all the same: no other servers may be there.
   if (MayPass(status.code()) || status.code() == StatusCode::kNoSpace) return Status::Ok();
   return status;
@@ -248,19 +262,31 @@ Status BlockWriter::AskForRecovery(const Status& failure, const std::vector<Serv
   return Adopt(BlockFromWire(response.block));
 }
 
-void BlockWriter::LogChange(const FileBlock& before, const Status& failure,
-                            const std::vector<ServerId>& failed,
-                            std::chrono::steady_clock::time_point since) const {
-  if (before.id == block_->id && before.generation == block_->generation) return;
+bool BlockWriter::NoteChange(const FileBlock& before) const {
+  if (before.id == block_->id && before.generation == block_->generation) return false;
   context_->counters.chain_changes.fetch_add(1);
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
-  LOG_INFO(
-      "inode {} index {}: block {} generation {} on servers [{}] became block {} generation {} on "
-      "[{}] in {:.3f} s, failed servers [{}]: {}",
-      inode_->id.value(), index_, before.id, before.generation, fmt::join(before.chain, ","),
-      block_->id, block_->generation, fmt::join(block_->chain, ","), seconds,
-      fmt::join(failed, ","), failure.ok() ? "not used, failed elsewhere" : failure.ToString());
+  return true;
+}
+
+void BlockWriter::LogRecovered() const {
+  const double seconds = recovering_->timer.seconds();
+  const std::string line = fmt::format(
+      "inode {} index {}: {} became {}, writing went on after {:.3f} s, failed server {}: {}",
+      inode_->id.value(), index_, recovering_->before ? Describe(*recovering_->before) : "no block",
+      block_ ? Describe(*block_) : "no block", seconds,
+      recovering_->server == ServerId() ? "none" : std::to_string(recovering_->server.value()),
+      recovering_->cause.ToString());
+  if (seconds < kUnremarkableSeconds) {
+    LOG_INFO("{}", line);
+  } else {
+    LOG_WARN("{}", line);
+  }
+}
+
+void BlockWriter::LogSlowness(const Status& failure) {
+  const double seconds = recovering_->timer.seconds();
+  if (seconds < kRemarkableSeconds || std::exchange(recovering_->told, true)) return;
+  LOG_WARN_LIMITED("{}: cannot be written for {:.1f} s, trying on: {}", Name(), seconds, failure);
 }
 
 std::vector<ServerId> BlockWriter::RecentlyFailedMembers() const {
@@ -445,14 +471,16 @@ Status BlockWriter::PrepareRetry(const Status& failure) {
   DropChain();
   // No server takes such a request.
   if (failure.code() == StatusCode::kInvalidArgument) return failure;
-  if (failed != ServerId() && failure.code() != StatusCode::kStaleGeneration) {
+  const bool servers_are_good =
+      failure.code() == StatusCode::kStaleGeneration || failure.code() == StatusCode::kNotFound;
+  if (failed != ServerId() && !servers_are_good) {
     if (MayPass(failure.code())) context_->connections->NoteFailure(failed);
     if (excluded_.size() < kMaxExcluded &&
         std::ranges::find(excluded_, failed) == excluded_.end()) {
       excluded_.push_back(failed);
     }
   }
-  failure_ = Failure{failure, failed, std::chrono::steady_clock::now()};
+  failure_ = Failure{failure, failed};
   return Status::Ok();
 }
 

@@ -96,7 +96,15 @@ class BlockWriter {
   struct Failure {
     Status status;
     ServerId server;
-    std::chrono::steady_clock::time_point at;
+  };
+
+  /// From the first failure of a call on.
+  struct Recovery {
+    RetryTimer timer;
+    Status cause;
+    ServerId server;  // where it failed; 0: not known
+    std::optional<FileBlock> before;
+    bool told = false;  // that it takes long
   };
 
   Status Run(Goal goal);
@@ -109,9 +117,10 @@ class BlockWriter {
   Status AskAgainIfSuspect();
   Status AskForRecovery(const Status& failure, const std::vector<ServerId>& failed,
                         std::chrono::milliseconds limit);
-  void LogChange(const FileBlock& before, const Status& failure,
-                 const std::vector<ServerId>& failed,
-                 std::chrono::steady_clock::time_point since) const;
+  /// The block's chain is another one than `before`; counts it.
+  bool NoteChange(const FileBlock& before) const;
+  void LogRecovered() const;
+  void LogSlowness(const Status& failure);
   Status FetchBlock(bool* found);
   Status Allocate(const std::vector<ServerId>& exclude,
                   std::optional<std::chrono::milliseconds> limit);
@@ -149,7 +158,7 @@ class BlockWriter {
   IntervalSet written_;             // in the block
   std::optional<Salvage> salvage_;
   // Of the recovery under way.
-  std::optional<RetryTimer> recovering_;
+  std::optional<Recovery> recovering_;
   std::vector<ServerId> excluded_;  // failed during it
   bool unsynced_ = false;
 };

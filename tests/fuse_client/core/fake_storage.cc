@@ -147,23 +147,28 @@ std::vector<ServerId> FakeStorage::Reconfigure(BlockId block, Generation to,
                                                const std::vector<ServerId>& members,
                                                const std::vector<ServerId>& targets) {
   std::lock_guard lock(mutex_);
-  std::vector<ServerId> equal;
+  const auto usable = [&](ServerId id) { return !At(id)->stopped && !At(id)->hung; };
+  // The first that has data; an empty one may have been made in the place of one that was lost.
   const Block* source = nullptr;
+  for (ServerId id : members) {
+    if (!usable(id)) continue;
+    const Block& replica = At(id)->blocks[block];
+    if (replica.generation > to) continue;
+    if (source == nullptr || (source->data.empty() && !replica.data.empty())) source = &replica;
+  }
+  if (source == nullptr) return {};
+  std::vector<ServerId> equal;
   const auto take = [&](ServerId id, bool target) {
-    Server* server = At(id);
-    if (server->stopped || server->hung) return;
-    Block& replica = server->blocks[block];
+    if (!usable(id)) return;
+    Block& replica = At(id)->blocks[block];
     // Raised by another attempt, or never made equal.
     if (!target && replica.generation > to) return;
-    if (source == nullptr && target) return;
-    if (source == nullptr) {
-      source = &replica;
-    } else if (replica.data != source->data || target) {
+    if (&replica != source && (replica.data != source->data || target)) {
       replica.data = source->data;
       replica.synced = true;
     }
     replica.generation = to;
-    server->damaged.erase(block);
+    At(id)->damaged.erase(block);
     equal.push_back(id);
   };
   for (ServerId id : members) take(id, /*target=*/false);
@@ -174,6 +179,11 @@ std::vector<ServerId> FakeStorage::Reconfigure(BlockId block, Generation to,
 void FakeStorage::SetFull(ServerId server, bool full) {
   std::lock_guard lock(mutex_);
   At(server)->full = full;
+}
+
+void FakeStorage::RaiseCreateFloor(ServerId server, BlockId floor) {
+  std::lock_guard lock(mutex_);
+  At(server)->create_floor = floor;
 }
 
 void FakeStorage::SetGeneration(BlockId block, Generation generation) {
@@ -357,7 +367,7 @@ Status FakeStorage::Apply(Server* server, const wire::WriteHeader& request,
   if (server->stop_after_writes > 0) --server->stop_after_writes;
   if (server->full) return Status(StatusCode::kNoSpace, "full");
   const BlockId id(static_cast<uint64_t>(request.block_id));
-  if (request.create && !server->blocks.contains(id)) {
+  if (request.create && !server->blocks.contains(id) && id >= server->create_floor) {
     server->blocks[id].generation = Generation(static_cast<uint64_t>(request.generation));
   }
   Block* block = nullptr;

@@ -61,6 +61,8 @@ class FakeStorage final : public ReplicaHost {
   void Damage(ServerId server, BlockId block);
   /// Writes are answered with kNoSpace.
   void SetFull(ServerId server, bool full);
+  /// Writes make no replicas of blocks below `floor` any more: they are answered with kNotFound.
+  void RaiseCreateFloor(ServerId server, BlockId floor);
   /// Names another generation for all replicas of the block.
   void SetGeneration(BlockId block, Generation generation);
   void Remove(ServerId server, BlockId block);
@@ -89,6 +91,7 @@ class FakeStorage final : public ReplicaHost {
     bool hung = false;
     bool slow = false;
     bool full = false;
+    BlockId create_floor;
     int stop_after_writes = -1;
     int stop_after_syncs = -1;
     std::set<BlockId> damaged;

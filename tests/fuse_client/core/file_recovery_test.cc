@@ -100,6 +100,57 @@ TEST_F(FileRecoveryTest, ANewBlockThatHoldsNothingIsReplaced) {
   EXPECT_EQ(ReadFromAnotherMount(file), "data");
 }
 
+TEST_F(FileRecoveryTest, ServersThatMayHaveLostANewBlockAreGivenAnother) {
+  const BlockId last = IdOf(BlockOf(CreateSynced("f", "aaaa"), 0));
+  // As if all registered again between the time the next block is given out and its first write.
+  for (const ReplicaAddress& replica : storage_.replicas()) {
+    storage_.RaiseCreateFloor(replica.server, BlockId(last.value() + 2));
+  }
+  const OpenFilePtr file = Create("g");
+  ASSERT_TRUE(fs_->Write(file, 0, "data").ok());
+  ASSERT_TRUE(fs_->Sync(file, false).ok());
+  const auto recoveries = metaserver_.recoveries();
+  ASSERT_EQ(recoveries.size(), 1u);
+  EXPECT_EQ(recoveries[0].failure, static_cast<int32_t>(StatusCode::kNotFound));
+  EXPECT_THAT(recoveries[0].failed_servers, testing::IsEmpty()) << "they are as good as others";
+  EXPECT_THAT(recoveries[0].exclude_servers, testing::IsEmpty());
+  const wire::BlockInfo block = BlockOf(file, 0);
+  EXPECT_EQ(IdOf(block), BlockId(last.value() + 2));
+  EXPECT_EQ(block.chain.size(), 3u);
+  ExpectEqualReplicas(block);
+  EXPECT_EQ(ReadFromAnotherMount(file), "data");
+}
+
+TEST_F(FileRecoveryTest, ALateWriteDoesNotMakeALostReplicaAnew) {
+  for (size_t position : {0, 1, 2}) {
+    const OpenFilePtr file = Create("f" + std::to_string(position));
+    auto other = MountAnother(Options());
+    const OpenFilePtr same = OpenAgain(*other, file);
+    // The first one's data is acknowledged, but not committed.
+    ASSERT_TRUE(fs_->Write(file, 0, std::string(kBlockSize / 2, 'a')).ok());
+    metaserver_.FailNext("CommitWrite", StatusCode::kUnavailable, 1'000'000);
+    std::thread flush([&] { EXPECT_TRUE(fs_->Flush(file).ok()); });
+    metaserver_.AwaitCalls("CommitWrite", metaserver_.calls("CommitWrite") + 1);
+    wire::AllocateBlockRequest request;
+    request.inode = static_cast<int64_t>(fs_->InodeOf(file).value());
+    const auto reserved = metaserver_.Do(&EvaluateAllocateBlock, request);
+    ASSERT_TRUE(reserved.ok());
+    const ServerId server = ServerOf(reserved->block, position);
+    storage_.Remove(server, IdOf(reserved->block));
+    storage_.RaiseCreateFloor(server, IdOf(reserved->block).Next());
+    // The other mount was given the block too, and knows of no data in it.
+    ASSERT_TRUE(other->Write(same, kBlockSize / 2, std::string(kBlockSize / 2, 'b')).ok());
+    std::thread other_flush([&] { EXPECT_TRUE(other->Flush(same).ok()); });
+    metaserver_.AwaitCalls("RecoverBlock", static_cast<int>(position) + 1);
+    metaserver_.FailNext("CommitWrite", StatusCode::kOk, 0);
+    flush.join();
+    other_flush.join();
+    EXPECT_TRUE(ReadFromAnotherMount(file) ==
+                std::string(kBlockSize / 2, 'a') + std::string(kBlockSize / 2, 'b'));
+    ExpectEqualReplicas(BlockOf(file, 0));
+  }
+}
+
 class HungServerTest : public FileRecoveryTest {
  protected:
   void SetUp() override { MountImpatiently(); }

@@ -13,7 +13,7 @@ class ReplicaHost {
   /// As to a PING.
   virtual bool Answers(ServerId server) = 0;
   /// Seals those of `members` that answer with generation `to` and makes them and `targets` equal
-  /// to the first; returns who is.
+  /// to the first that has data; returns who is.
   virtual std::vector<ServerId> Reconfigure(BlockId block, Generation to,
                                             const std::vector<ServerId>& members,
                                             const std::vector<ServerId>& targets) = 0;
