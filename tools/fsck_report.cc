@@ -26,6 +26,7 @@ void FsckReport::Add(const wire::FsckResponse& page, size_t max_problems) {
   files += page.files;
   blocks += page.blocks;
   healthy += page.healthy;
+  doubtful += page.doubtful;
   under_replicated += page.under_replicated;
   over_replicated += page.over_replicated;
   missing += page.missing;
@@ -65,6 +66,7 @@ nlohmann::json FsckJson(const FsckReport& report) {
           {"files", report.files},
           {"blocks", report.blocks},
           {"healthy", report.healthy},
+          {"doubtful", report.doubtful},
           {"under_replicated", report.under_replicated},
           {"over_replicated", report.over_replicated},
           {"missing", report.missing},
@@ -102,6 +104,13 @@ std::string FsckText(const FsckReport& report, bool repair) {
       Count(report.under_replicated, Colour::kYellow),
       Count(report.over_replicated, Colour::kYellow), Count(report.missing, Colour::kRed),
       Count(report.corrupt, Colour::kRed), Count(report.orphaned, Colour::kYellow));
+  if (report.doubtful > 0) {
+    out += fmt::format(
+        "of the healthy ones {} may have replicas that differ in what nobody acknowledged: they "
+        "are "
+        "being compared\n",
+        Grouped(report.doubtful));
+  }
   if (!report.silent_servers.empty()) {
     out += fmt::format(
         "server {} did not compare what it holds with the journal: down, or not done in time\n",

@@ -20,6 +20,7 @@ struct FsckReport {
   int64_t healthy = 0;
   int64_t under_replicated = 0;
   int64_t over_replicated = 0;
+  int64_t doubtful = 0;  // of the healthy ones; no problem
   int64_t missing = 0;
   int64_t corrupt = 0;
   int64_t orphaned = 0;

@@ -128,17 +128,12 @@ ServerSpace SpaceOf(const wire::ServerStatus& server) {
 }
 
 json DiskJson(const wire::DiskReport& disk) {
-  return {{"disk_uuid", Hex(disk.disk_uuid)},
-          {"path", disk.path},
-          {"total_bytes", disk.total_bytes},
-          {"available_bytes", disk.available_bytes},
-          {"replicas", disk.replica_count},
-          {"replica_bytes", disk.replica_bytes},
-          {"trash_bytes", disk.trash_bytes},
-          {"quarantine_bytes", disk.quarantine_bytes},
-          {"healthy", disk.healthy},
-          {"state", DiskStateName(disk)},
-          {"scrubbed_since_ns", disk.scrubbed_since_ns}};
+  return {{"disk_uuid", Hex(disk.disk_uuid)}, {"path", disk.path},
+          {"total_bytes", disk.total_bytes},  {"available_bytes", disk.available_bytes},
+          {"replicas", disk.replica_count},   {"replica_bytes", disk.replica_bytes},
+          {"trash_bytes", disk.trash_bytes},  {"quarantine_bytes", disk.quarantine_bytes},
+          {"healthy", disk.healthy},          {"state", DiskStateName(disk)},
+          {"no_room", disk.no_room},          {"scrubbed_since_ns", disk.scrubbed_since_ns}};
 }
 
 json ServerJson(const wire::ServerStatus& server) {
@@ -263,7 +258,10 @@ std::string DiskListText(const std::vector<wire::ServerStatus>& servers) {
     for (const wire::DiskReport& disk : server.disks) {
       std::string state = DiskStateName(disk);
       if (state == "ejected") state = Coloured(Colour::kRed, state);
-      if (state == "draining") state = Coloured(Colour::kYellow, state);
+      if (state == "draining") {
+        state = disk.no_room ? Coloured(Colour::kRed, "draining: no room on the other disks")
+                             : Coloured(Colour::kYellow, state);
+      }
       table.Add({std::to_string(server.server_id), Hex(disk.disk_uuid).substr(0, 8), disk.path,
                  state, Bytes(disk.total_bytes), Bytes(disk.available_bytes),
                  Grouped(disk.replica_count), Bytes(disk.replica_bytes), Bytes(disk.trash_bytes),

@@ -7,22 +7,12 @@
 #include <type_traits>
 
 #include "common/base/crc32c.h"
+#include "common/base/hex.h"
 #include "metaserver/namespace/keys.h"
 #include "metaserver/namespace/records.h"
 
 namespace tercet {
 namespace {
-
-std::string Hex(std::string_view bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  out.reserve(bytes.size() * 2);
-  for (unsigned char byte : bytes) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
-}
 
 // The length of the UTF-8 sequence at the start of `bytes` and its code point; 0 when there is
 // none.
@@ -72,7 +62,7 @@ std::string Quoted(std::string_view bytes) {
           out += "\\r";
           break;
         default:
-          out += "\\x" + Hex(bytes.substr(0, 1));
+          out += "\\x" + HexOf(bytes.substr(0, 1));
       }
       bytes.remove_prefix(1);
       continue;
@@ -240,7 +230,8 @@ std::string Labels(const std::map<std::string, std::string>& labels) {
 std::string Show(const RepairRecord& record) {
   static constexpr std::string_view kReasons[] = {"short", "bad", "surplus", "misplaced",
                                                   "sealing"};
-  static constexpr std::string_view kBad[] = {"unknown", "damaged", "missing", "suspect", "doubtful"};
+  static constexpr std::string_view kBad[] = {"unknown", "damaged", "missing", "suspect",
+                                              "doubtful"};
   Fields fields;
   for (size_t bit = 0; bit < std::size(kReasons); ++bit) {
     fields.Flag(kReasons[bit], (record.reasons & (1u << bit)) != 0);
@@ -328,7 +319,7 @@ std::string Show(const RestoresRecord& record) {
 
 std::string Show(const SessionRecord& record) {
   return Fields()
-      .Add("uuid", Hex(record.client_uuid))
+      .Add("uuid", HexOf(record.client_uuid))
       .Add("host", Quoted(record.host_name))
       .Add("mount", Quoted(record.mount_point))
       .Add("version", Quoted(record.client_version))
@@ -349,7 +340,7 @@ std::string Show(const SlotReplyRecord& record) {
 
 std::string Show(const ServerRecord& record) {
   Fields fields;
-  fields.Add("uuid", Hex(record.uuid))
+  fields.Add("uuid", HexOf(record.uuid))
       .Add("host", Quoted(record.host))
       .Add("port", record.port)
       .Add("incarnation", record.incarnation)
@@ -371,10 +362,10 @@ std::string Show(const ServerRecord& record) {
 
 std::string Show(const NumberRecord& record) { return ' ' + std::to_string(record.value); }
 
-std::string Show(const ClusterIdRecord& record) { return ' ' + Hex(record.cluster_id); }
+std::string Show(const ClusterIdRecord& record) { return ' ' + HexOf(record.cluster_id); }
 
 std::string Unknown(std::string_view key, std::string_view value, const std::string& why) {
-  return "unknown " + Hex(key) + " = " + Hex(value) + " (" + why + ')';
+  return "unknown " + HexOf(key) + " = " + HexOf(value) + " (" + why + ')';
 }
 
 template <typename Record>
@@ -386,8 +377,8 @@ std::string Line(const std::string& head, std::string_view key, std::string_view
   const std::string known = record->Encode();
   // An older version left out the fields at the end.
   if (known != value && !known.starts_with(value))
-    line += value.starts_with(known) ? " more=" + Hex(value.substr(known.size()))
-                                     : " raw=" + Hex(value);
+    line += value.starts_with(known) ? " more=" + HexOf(value.substr(known.size()))
+                                     : " raw=" + HexOf(value);
   return line;
 }
 
@@ -476,19 +467,19 @@ std::string DumpStateRow(std::string_view key, std::string_view value) {
     case TableId::kTrash:
       return Line<TrashRecord>("trash " + both, key, value);
     case TableId::kDisk:
-      return Line<DiskRecord>("disk " + first + ' ' + Hex(parsed->name), key, value);
+      return Line<DiskRecord>("disk " + first + ' ' + HexOf(parsed->name), key, value);
     case TableId::kPlacementRule:
       return Line<PlacementRule>("placement_rule " + first, key, value);
     case TableId::kSession:
       return Line<SessionRecord>("session " + first, key, value);
     case TableId::kSessionByUuid:
-      return Line<NumberRecord>("session_by_uuid " + Hex(parsed->name), key, value);
+      return Line<NumberRecord>("session_by_uuid " + HexOf(parsed->name), key, value);
     case TableId::kSlotReply:
       return Line<SlotReplyRecord>("slot_reply " + both, key, value);
     case TableId::kServer:
       return Line<ServerRecord>("server " + first, key, value);
     case TableId::kServerByUuid:
-      return Line<NumberRecord>("server_by_uuid " + Hex(parsed->name), key, value);
+      return Line<NumberRecord>("server_by_uuid " + HexOf(parsed->name), key, value);
   }
   return Unknown(key, value, "no table has such a key");
 }

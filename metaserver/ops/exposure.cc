@@ -71,27 +71,26 @@ ServerId FirstWalked(const FileBlockRecord& record, const std::set<ServerId>& wa
   return first;
 }
 
-/// Calls `row` for the living blocks on a server, at most `max_rows` rows; false when there are
-/// more.
+/// Calls `row` for the living blocks on a server in a range. Where the next range begins; nothing
+/// when there are no more.
 template <typename Row>
-Result<bool> WalkServer(BlockLookup& lookup, ServerId server, int max_rows, const Row& row) {
+Result<std::optional<BlockId>> WalkServer(BlockLookup& lookup, ServerId server,
+                                          const ExaminedRange& range, const Row& row) {
   constexpr size_t kBatch = 1000;
-  BlockId first;
-  for (int left = max_rows; left > 0;) {
-    ASSIGN_OR_RETURN(
-        const std::vector<BlockId> blocks,
-        ListBlocksOf(lookup.tables(), server, first, std::min(kBatch, static_cast<size_t>(left))));
-    if (blocks.empty()) return true;
+  BlockId first = range.first;
+  for (int left = std::max(range.max_rows, 1); left > 0;) {
+    const size_t wanted = std::min(kBatch, static_cast<size_t>(left));
+    ASSIGN_OR_RETURN(const std::vector<BlockId> blocks,
+                     ListBlocksOf(lookup.tables(), server, first, wanted));
     for (BlockId block : blocks) {
       ASSIGN_OR_RETURN(const std::optional<PlacedBlock> placed, lookup.Find(block));
       if (placed) RETURN_IF_ERROR(row(*placed));
     }
+    if (blocks.size() < wanted) return std::optional<BlockId>();
     left -= static_cast<int>(blocks.size());
     first = blocks.back().Next();
   }
-  ASSIGN_OR_RETURN(const std::vector<BlockId> more,
-                   ListBlocksOf(lookup.tables(), server, first, 1));
-  return more.empty();
+  return std::optional<BlockId>(first);
 }
 
 }  // namespace
@@ -132,16 +131,16 @@ Result<wire::GetExposureResponse> Exposure(const View& view, const ExposureQuery
   return response;
 }
 
-Result<ServerExamination> ExamineLoss(const View& view, ServerId server,
+Result<ServerExamination> ExamineLoss(const View& view, ServerId server, const ExaminedRange& range,
                                       const std::set<ServerId>& lost, const BelowFunction& below,
-                                      int max_files, int max_rows) {
+                                      int max_files) {
   std::set<ServerId> all_lost = lost;
   all_lost.insert(server);
   BlockLookup lookup(view);
   FileNames names(view, static_cast<size_t>(max_files));
   ServerExamination found;
-  ASSIGN_OR_RETURN(found.complete,
-                   WalkServer(lookup, server, max_rows, [&](const PlacedBlock& block) -> Status {
+  ASSIGN_OR_RETURN(found.next,
+                   WalkServer(lookup, server, range, [&](const PlacedBlock& block) -> Status {
                      ++found.blocks;
                      ASSIGN_OR_RETURN(const int left, CountLeft(lookup.tables(), block, all_lost));
                      if (left >= below(*block.file)) return Status::Ok();
@@ -153,13 +152,14 @@ Result<ServerExamination> ExamineLoss(const View& view, ServerId server,
 }
 
 Result<ServerExamination> ExaminePolicies(const View& view, ServerId server,
-                                          const FitsFunction& fits, int max_files, int max_rows) {
+                                          const ExaminedRange& range, const FitsFunction& fits,
+                                          int max_files) {
   BlockLookup lookup(view);
   FileNames names(view, static_cast<size_t>(max_files));
   ServerExamination found;
   std::map<std::pair<uint32_t, uint8_t>, bool> verdicts;  // rule, replicas
-  ASSIGN_OR_RETURN(found.complete,
-                   WalkServer(lookup, server, max_rows, [&](const PlacedBlock& block) -> Status {
+  ASSIGN_OR_RETURN(found.next,
+                   WalkServer(lookup, server, range, [&](const PlacedBlock& block) -> Status {
                      ++found.blocks;
                      const std::pair policy(block.file->rule_id, block.file->replicas);
                      auto verdict = verdicts.find(policy);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -36,24 +37,30 @@ struct ExposureQuery {
 /// Fills all but `lost_servers`. A file is named once per page. kInvalidArgument: the cursor.
 Result<wire::GetExposureResponse> Exposure(const View& view, const ExposureQuery& query);
 
-/// What was found about all replicas of a server; `complete` is false when there were more rows
-/// than were to be looked at, so that the counts are a lower bound.
+/// Replicas of a server that one call of an examination looks at.
+struct ExaminedRange {
+  BlockId first;  // from this block on
+  int max_rows = kMaxExposureRows;
+};
+/// What was found about the replicas of a server in a range. They add up over ranges that follow
+/// one another, but for files that are named in several.
 struct ServerExamination {
   int64_t blocks = 0;
   int64_t affected_blocks = 0;
   std::vector<wire::FileName> files;  // of affected blocks, each file once
-  bool complete = true;
+  std::optional<BlockId> next;        // where the next range begins; nothing: there are no more
 };
 /// Blocks on `server` that have no other good replica but on servers of `lost` ∪ {server}
 /// (`below`: 1), or fewer than `below`(inode) of them.
 using BelowFunction = std::function<int(const InodeRecord&)>;
-Result<ServerExamination> ExamineLoss(const View& view, ServerId server,
+Result<ServerExamination> ExamineLoss(const View& view, ServerId server, const ExaminedRange& range,
                                       const std::set<ServerId>& lost, const BelowFunction& below,
-                                      int max_files, int max_rows);
+                                      int max_files);
 
 /// Blocks on `server` whose policy `fits` refuses: for drains. It is asked once per policy.
 using FitsFunction = std::function<bool(const InodeRecord&, const PlacementRule&)>;
 Result<ServerExamination> ExaminePolicies(const View& view, ServerId server,
-                                          const FitsFunction& fits, int max_files, int max_rows);
+                                          const ExaminedRange& range, const FitsFunction& fits,
+                                          int max_files);
 
 }  // namespace tercet

@@ -2,6 +2,7 @@
 
 #include "metaserver/ops/attributes.h"
 #include "metaserver/ops/mutations.h"
+#include "metaserver/ops/policies.h"
 
 namespace tercet {
 namespace {
@@ -9,6 +10,19 @@ namespace {
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 std::string InodeText(InodeId inode) { return "inode " + std::to_string(inode.value()); }
+
+// A change of policy may be on its way to a file that is deleted now: whether it goes to the trash
+// is for that to say, and in the trash it is out of the change's reach.
+Status TakePendingRetention(OperationContext& context, InodeId inode, InodeRecord& record,
+                            InodeId parent) {
+  const Tables tables(context.transaction);
+  ASSIGN_OR_RETURN(const PolicyChange change, PendingPolicyChange(tables, parent));
+  if (change.trash_retention_s.value_or(record.trash_retention_s) > 0) {
+    return CarryPolicyWalk(context, parent, inode, record);
+  }
+  record.trash_retention_s = 0;
+  return Status::Ok();
+}
 
 }  // namespace
 
@@ -98,6 +112,9 @@ Status DropName(OperationContext& context, InodeId inode, InodeRecord& record, I
   if (record.nlink == 0 || (record.parent == parent && record.name_hint == name)) {
     record.name_hint.clear();
     if (!record.is_directory()) record.parent = InodeId();
+  }
+  if (record.nlink == 0 && record.is_regular()) {
+    RETURN_IF_ERROR(TakePendingRetention(context, inode, record, parent));
   }
   if (record.nlink == 0 && record.is_regular() && record.trash_retention_s > 0) {
     record.trash_expires_ns = context.now_ns + record.trash_retention_s * kNanosPerSecond;

@@ -76,20 +76,16 @@ Status PutPolicyWalk(MutableTables& tables, InodeId inode, const PolicyChange& c
   return Status::Ok();
 }
 
-Status CarryPolicyWalk(OperationContext& context, InodeId source, InodeId inode,
-                       InodeRecord& record) {
-  if (!record.is_directory() && !record.is_regular()) return Status::Ok();
-  MutableTables tables(context.transaction);
+Result<PolicyChange> PendingPolicyChange(const Tables& tables, InodeId directory) {
+  PolicyChange change;
   bool any = false;
   RETURN_IF_ERROR(tables.ScanPolicyWalks(InodeId(), [&](InodeId, const PolicyWalkRecord&) {
     any = true;
     return false;
   }));
-  if (!any) return Status::Ok();
+  if (!any) return change;
   // Of two changes on the way up the upper one is newer: no change begins below one that is under
   // way.
-  PolicyChange change;
-  InodeId directory = source;
   for (int depth = 0; depth < kMaxDirectoryDepth; ++depth) {
     ASSIGN_OR_RETURN(std::optional<PolicyWalkRecord> walk, tables.FindPolicyWalk(directory));
     if (walk) change = MergePolicyChanges(std::move(change), walk->change);
@@ -98,6 +94,14 @@ Status CarryPolicyWalk(OperationContext& context, InodeId source, InodeId inode,
     if (!parent) break;
     directory = parent->parent;
   }
+  return change;
+}
+
+Status CarryPolicyWalk(OperationContext& context, InodeId source, InodeId inode,
+                       InodeRecord& record) {
+  if (!record.is_directory() && !record.is_regular()) return Status::Ok();
+  MutableTables tables(context.transaction);
+  ASSIGN_OR_RETURN(const PolicyChange change, PendingPolicyChange(tables, source));
   if (change.empty()) return Status::Ok();
   RETURN_IF_ERROR(ApplyPolicyChange(tables, change, record).status());
   if (!record.is_directory() && !ConcernsBlocks(change)) return Status::Ok();

@@ -26,6 +26,10 @@ bool ConcernsBlocks(const PolicyChange& change);
 Status PutPolicyWalk(MutableTables& tables, InodeId inode, const PolicyChange& change,
                      int64_t now_ns);
 
+/// What is under way to what is in `directory`, and may not have come to it; empty: nothing. One
+/// look at the table when there are no walks.
+Result<PolicyChange> PendingPolicyChange(const Tables& tables, InodeId directory);
+
 /// `inode` is moved out of `source`, in or below which changes of policy may be under way that have
 /// not come to it: it gets them now. The caller writes `record`. One look at the table when there
 /// are none.

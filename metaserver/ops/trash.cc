@@ -71,7 +71,7 @@ Result<InodeRecord> GetPlaceDirectory(const Tables& tables, InodeId directory, b
                                      record.code() == StatusCode::kNotFound);
   if (!gone || named) return record;
   return Status(StatusCode::kNotFound,
-                "the directory that the file was in is gone: name another place for it");
+                "the directory that the file was in is gone: name another place (--to PATH)");
 }
 
 }  // namespace
@@ -81,7 +81,10 @@ Result<wire::RestoreTrashResponse> EvaluateRestoreTrash(OperationContext& contex
   MutableTables tables(context.transaction);
   const InodeId inode = InodeFromWire(request.inode);
   ASSIGN_OR_RETURN(std::optional<TrashedFile> file, FindTrashedFile(tables, inode));
-  if (!file) return Status(StatusCode::kNotFound, "the file is not in the trash");
+  if (!file) {
+    return Status(StatusCode::kNotFound,
+                  "inode " + std::to_string(inode.value()) + " is not in the trash");
+  }
   ASSIGN_OR_RETURN(const Place place, FindPlace(tables, request.to_path, file->trash));
   RETURN_IF_ERROR(CheckName(place.name, NameUse::kCreate));
   ASSIGN_OR_RETURN(InodeRecord directory,
@@ -89,7 +92,8 @@ Result<wire::RestoreTrashResponse> EvaluateRestoreTrash(OperationContext& contex
   ASSIGN_OR_RETURN(std::optional<DentryRecord> entry,
                    tables.FindDentry(place.directory, place.name));
   if (entry) {
-    return Status(StatusCode::kExists, "there is an entry of this name: name another place");
+    return Status(StatusCode::kExists, "there is an entry '" + place.name +
+                                           "' in that directory: name another place (--to PATH)");
   }
   RETURN_IF_ERROR(LeaveTrash(tables, inode, file->record));
   file->record.nlink = 1;

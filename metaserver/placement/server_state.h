@@ -20,6 +20,7 @@ struct DiskState {
   uint64_t available_bytes = 0;
   uint64_t replica_count = 0;
   bool healthy = true;
+  bool no_room = false;  // draining, and the server's other disks have none for what is left
   DiskCommandState state = DiskCommandState::kInService;  // what it does, as reported
   uint64_t trash_bytes = 0;
   uint64_t quarantine_bytes = 0;

@@ -41,8 +41,6 @@ constexpr uint64_t kSlowFactor = 2;
 /// In 256ths: what is left of the weight of the slowest.
 constexpr uint64_t kFullShare = 256;
 constexpr uint64_t kLeastShare = 64;
-/// How long a death is recent.
-constexpr int64_t kRecentMs = 60'000;
 
 bool Contains(std::span<const ServerId> ids, ServerId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
@@ -251,6 +249,8 @@ bool ServerTable::Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskSt
   std::lock_guard lock(mutex_);
   auto it = servers_.find(id);
   if (it == servers_.end() || it->second.incarnation != incarnation) return false;
+  // It hears why when it registers, and serves nothing from now on.
+  if (it->second.service == ServiceState::kRemoved) return false;
   // One that was registered with another metaserver, and is heard of here for the first time, is
   // known well enough: only its own process has this incarnation.
   if (it->second.heard() && !IsAlive(it->second)) return false;
@@ -314,7 +314,7 @@ std::vector<ServerState> ServerTable::All() const {
 }
 
 bool ServerTable::IsAlive(const ServerState& server) const {
-  return server.heard() &&
+  return server.heard() && server.service != ServiceState::kRemoved &&
          clock_.MonotonicMillis() - server.last_heartbeat_ms < options_.death_timeout_ms;
 }
 
@@ -333,16 +333,13 @@ std::vector<ServerId> ServerTable::Alive() const {
   return alive;
 }
 
-std::vector<ServerId> ServerTable::RecentlyFailed() const {
-  const int64_t now_ms = clock_.MonotonicMillis();
+bool ServerTable::WaitsForKnown() const {
   std::lock_guard lock(mutex_);
-  std::vector<ServerId> failed;
-  for (const auto& [id, server] : servers_) {
-    const bool recent =
-        server.heard() && now_ms - server.last_heartbeat_ms < kRecentMs && !IsAlive(server);
-    if (recent || server.suspected()) failed.push_back(id);
-  }
-  return failed;
+  if (clock_.MonotonicMillis() >= expected_until_ms_) return false;
+  EndMaintenances();
+  return std::any_of(servers_.begin(), servers_.end(), [](const auto& entry) {
+    return entry.second.service == ServiceState::kInService && !entry.second.heard();
+  });
 }
 
 ClusterSpace ServerTable::Space() const {

@@ -4,8 +4,8 @@
 // Invariants:
 //  - A server is alive when it was heard of here, as active or as standby, within the death
 //  timeout,
-//    in the incarnation that the journal knows. The journal knows more servers than this table says
-//    are alive, never fewer.
+//    in the incarnation that the journal knows, and was not removed. The journal knows more servers
+//    than this table says are alive, never fewer.
 //  - Choose never returns a server twice, a dead, suspected, excluded or kept one, one that is not
 //    in service, or one without a healthy disk in service that can take the block and keep its
 //    reserve.
@@ -71,8 +71,8 @@ class ServerTable final : public ReplicaChooser {
   /// Puts in the server as just registered: it is alive and not suspected from now on. Of what is
   /// journaled, its service state and the commands for its disks stay.
   void Register(ServerState server);
-  /// A heartbeat at the active. False when the server is unknown, has another incarnation, or was
-  /// taken for dead: it must register again.
+  /// A heartbeat at the active. False when the server is unknown, has another incarnation, was
+  /// taken for dead, or was removed: it must register again (and is told then that it was removed).
   bool Heartbeat(ServerId id, int64_t incarnation, std::vector<DiskState> disks,
                  const ServerLoad& load = {});
   /// A heartbeat at a standby; false when the server is unknown.
@@ -88,9 +88,9 @@ class ServerTable final : public ReplicaChooser {
   bool IsAlive(ServerId id) const;
   bool IsAlive(const ServerState& server) const;
   std::vector<ServerId> Alive() const;
-  /// Those that are dead for up to a minute (with a metaserver that heard of them) or suspected:
-  /// clients had better not begin anything with them.
-  std::vector<ServerId> RecentlyFailed() const;
+  /// This metaserver has become active a moment ago, and servers in service may be alive without
+  /// having been heard of: what they could take, or lack, is not known.
+  bool WaitsForKnown() const;
   ClusterSpace Space() const;
   const PlacementOptions& options() const { return options_; }
 

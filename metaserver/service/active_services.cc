@@ -39,7 +39,7 @@ ActiveServices::ActiveServices(ServiceOptions options, Consensus& consensus, Dat
       repair_(options_.repair, journal_, servers_, reconfigurer_, clock),
       recovery_(options_.recovery, journal_, servers_, reconfigurer_,
                 [this](BlockId block) { repair_.NoticeBlocks({block}); }),
-      housekeeper_(proposer_, repair_, clock) {
+      housekeeper_(proposer_, servers_, repair_, clock) {
   registry_.SetHooks(
       {[this] { return repair_.Limits(); },
        [this](const std::vector<BlockId>& blocks) { repair_.NoticeBlocks(blocks); }});
@@ -201,7 +201,9 @@ void ActiveServices::UpdateGauges() {
   gauges_.epoch.Set(static_cast<double>(state.epoch.value()));
   gauges_.applied_index.Set(static_cast<double>(database_.applied_index().value()));
   gauges_.sessions.Set(static_cast<double>(sessions_.count()));
-  gauges_.servers_known.Set(static_cast<double>(servers_.All().size()));
+  const std::vector<ServerState> servers = servers_.All();
+  gauges_.servers_known.Set(static_cast<double>(std::ranges::count_if(
+      servers, [](const ServerState& s) { return s.service != ServiceState::kRemoved; })));
   gauges_.servers_alive.Set(static_cast<double>(servers_.Alive().size()));
   gauges_.missing_replicas.Set(static_cast<double>(registry_.reports().TotalMissing()));
 

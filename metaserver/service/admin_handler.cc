@@ -315,6 +315,7 @@ class AdminHandler final : public wire::AdminServiceIf {
       report.available_bytes = static_cast<int64_t>(disk.available_bytes);
       report.replica_count = static_cast<int64_t>(disk.replica_count);
       report.healthy = disk.healthy;
+      report.no_room = disk.no_room;
       report.state = static_cast<int32_t>(server.ServiceOf(disk));
       report.trash_bytes = static_cast<int64_t>(disk.trash_bytes);
       report.quarantine_bytes = static_cast<int64_t>(disk.quarantine_bytes);

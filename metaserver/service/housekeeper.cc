@@ -22,7 +22,8 @@ Result<bool> Housekeeper::Step() {
   ASSIGN_OR_RETURN(const bool policies, WalkPolicies(epoch));
   ASSIGN_OR_RETURN(const bool trash, ExpireTrash(epoch));
   ASSIGN_OR_RETURN(const bool servers, TendServers(epoch));
-  return policies || trash || servers;
+  ASSIGN_OR_RETURN(const bool places, audit_.Step(epoch));
+  return policies || trash || servers || places;
 }
 
 Result<bool> Housekeeper::WalkPolicies(Epoch epoch) {

@@ -27,6 +27,7 @@ constexpr size_t kBadReplicasPerRecord = 256;
 constexpr size_t kMaxAnnounced = 10'000;
 constexpr int32_t kMaxFetchedTasks = 50'000;
 constexpr size_t kMaxQuarantined = 10'000;
+constexpr int64_t kQuarantineNewsMs = 3'600'000;
 
 wire::DeleteReplicaTask TaskToWire(BlockId block, const DeleteTaskRecord& record) {
   wire::DeleteReplicaTask task;
@@ -50,6 +51,7 @@ std::vector<DiskState> DisksFromWire(const std::vector<wire::DiskReport>& report
     disk.available_bytes = static_cast<uint64_t>(NoNegative(report.available_bytes));
     disk.replica_count = static_cast<uint64_t>(NoNegative(report.replica_count));
     disk.healthy = report.healthy;
+    disk.no_room = report.no_room;
     disk.state = static_cast<DiskCommandState>(
         std::clamp<int32_t>(report.state, 0, static_cast<int32_t>(DiskCommandState::kEjected)));
     disk.trash_bytes = static_cast<uint64_t>(NoNegative(report.trash_bytes));
@@ -175,9 +177,11 @@ Status Registry::CheckIdentity(const wire::RegisterServerRequest& request) const
     ServiceCounters::Get().identity_conflicts.Increment();
     return Status(StatusCode::kIdentityInUse,
                   "chunk server " + std::to_string(known->id.value()) + " with this identity is " +
-                      "alive at " + known->address.ToString() + ": " + address.ToString() +
-                      " has a copy of its data folder; give it a folder of its own, or stop the "
-                      "other one first");
+                      "alive at " + known->address.ToString() + ": if the disks of " +
+                      address.ToString() +
+                      " are a copy of its disks, give it empty ones, and it joins as a new server "
+                      "(a copy is out of date: never let it take the place of the original); if "
+                      "they are its disks, stop what still runs at the other address");
   }
   // Until a server that lives had time to be heard of, it may be alive.
   const int64_t wait_ms =
@@ -314,14 +318,23 @@ void Registry::FillCommands(ServerId server, wire::HeartbeatResponse* response) 
 Status Registry::NoteBadReplicas(Epoch epoch, ServerId server,
                                  const std::vector<wire::BadReplica>& bad) {
   std::vector<BadReplicaNote> notes;
+  size_t doubtful = 0;  // many after a crash, and no damage
   for (const wire::BadReplica& replica : bad) {
     BadReplicaCounter(replica.reason).Increment();
     if (replica.generation <= 0) continue;  // an incomplete copy is no one's replica
     notes.push_back({BlockId(static_cast<uint64_t>(replica.block_id)),
                      Generation(static_cast<uint64_t>(replica.generation)), server,
                      static_cast<uint8_t>(replica.reason)});
+    if (replica.reason == wire::BadReplicaReason::DOUBTFUL) {
+      ++doubtful;
+      continue;
+    }
     LOG_WARN_LIMITED("bad replica reported server={} block={} generation={} reason={}", server,
                      replica.block_id, replica.generation, static_cast<int>(replica.reason));
+  }
+  if (doubtful > 0) {
+    LOG_INFO("replicas may differ in what nobody acknowledged server={} count={}", server,
+             doubtful);
   }
   return NoteAll(epoch, notes);
 }
@@ -492,8 +505,11 @@ Status Registry::TakeFindings(Epoch epoch, ServerId server,
                               const ReplicaReports::Findings& findings) {
   {
     std::lock_guard lock(mutex_);
+    const int64_t now_ms = clock_.MonotonicMillis();
+    std::erase_if(quarantined_,
+                  [&](const auto& entry) { return now_ms - entry.second >= kQuarantineNewsMs; });
     for (const BlockId block : findings.quarantine) {
-      if (quarantined_.size() < kMaxQuarantined) quarantined_.emplace(server, block);
+      if (quarantined_.size() < kMaxQuarantined) quarantined_[{server, block}] = now_ms;
     }
   }
   for (const BadReplicaNote& note : findings.missing_replicas)
@@ -568,9 +584,10 @@ Result<InventoryReport> Registry::GetInventory(int64_t inventory_id) const {
 std::vector<UnknownReplica> Registry::UnknownReplicas(size_t max) const {
   std::lock_guard lock(mutex_);
   std::vector<UnknownReplica> unknown;
-  for (const auto& [server, block] : quarantined_) {
+  const int64_t now_ms = clock_.MonotonicMillis();
+  for (const auto& [replica, found_ms] : quarantined_) {
     if (unknown.size() == max) break;
-    unknown.push_back({server, block});
+    if (now_ms - found_ms < kQuarantineNewsMs) unknown.push_back({replica.first, replica.second});
   }
   return unknown;
 }

@@ -97,6 +97,7 @@ class Registry final : public InventoryControl {
 
   Result<int64_t> StartInventory() override;
   Result<InventoryReport> GetInventory(int64_t inventory_id) const override;
+  /// Those of the last hour: they are in quarantine, so there is nothing more to be done.
   std::vector<UnknownReplica> UnknownReplicas(size_t max) const override;
 
   const ServerTable& servers() const { return servers_; }
@@ -162,7 +163,8 @@ class Registry final : public InventoryControl {
   // Guarded by mutex_.
   std::map<ServerId, Delivery> deliveries_;
   int64_t inventory_id_ = 0;  // of the newest; 0: none under this activation
-  std::set<std::pair<ServerId, BlockId>> quarantined_;  // at most kMaxQuarantined
+  /// When each was found, monotonic. At most kMaxQuarantined.
+  std::map<std::pair<ServerId, BlockId>, int64_t> quarantined_;
 };
 
 }  // namespace tercet

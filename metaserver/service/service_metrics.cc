@@ -36,7 +36,7 @@ ServiceGauges::ServiceGauges()
       epoch(MetaGauge("epoch", "Epoch of the journal")),
       applied_index(MetaGauge("applied_index", "Newest applied journal index")),
       sessions(MetaGauge("sessions", "Open sessions")),
-      servers_known(MetaGauge("servers_known", "Chunk servers that ever registered")),
+      servers_known(MetaGauge("servers_known", "Chunk servers that registered and were not removed")),
       servers_alive(MetaGauge("servers_alive", "Chunk servers that send heartbeats")),
       inodes(MetaGauge("inodes", "Inodes, orphans included")),
       blocks(MetaGauge("blocks", "Blocks that hold data")),

@@ -7,11 +7,13 @@
 //    changes that are harmless each, but not together, do not both pass.
 //  - What would break a policy, or take the last replica of a block, is done with `force` only; the
 //    answer names files either way.
-//  - Bounded: examinations look at kMaxExaminedRows replicas and say when there were more; lists
-//    come in pages.
+//  - Bounded: an examination of a server's replicas takes kMaxExaminationMs; when that was not
+//    enough to tell that nothing speaks against a change, that speaks against it. Lists come in
+//    pages.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -66,8 +68,10 @@ class StorageAdmin {
   void DescribeServer(const ServerState& server, int64_t replicas,
                       wire::ServerStatus* status) const;
 
-  /// Replica rows that one check looks at.
-  static constexpr int kMaxExaminedRows = 100'000;
+  /// For one look at all replicas of a server.
+  static constexpr int64_t kMaxExaminationMs = 1'500;
+  /// Blocks after which it is enough to know that there are at least so many of them that object.
+  static constexpr int64_t kEnoughBlocks = 100'000;
   /// Files that a warning names.
   static constexpr int kMaxWarningFiles = 20;
   /// Ten years.
@@ -89,6 +93,18 @@ class StorageAdmin {
   std::set<ServerId> DeadServers() const;
   Status ChangeServer(Epoch epoch, const wire::SetServerStateRequest& request,
                       wire::SetServerStateResponse* response);
+  struct Examined {
+    int64_t blocks = 0;
+    int64_t affected = 0;
+    std::vector<wire::FileName> files;  // of affected blocks, at most kMaxWarningFiles
+    bool complete = true;               // false: there are more blocks, the counts are lower bounds
+  };
+  using LookAtRange = std::function<Result<ServerExamination>(const ExaminedRange&, int max_files)>;
+  /// Looks at all replicas of a server, range by range.
+  Result<Examined> Examine(const LookAtRange& look) const;
+  /// Blocks of the server that have no other good replica on a live one.
+  Result<Examined> ExamineLastReplicas(const View& view, ServerId server) const;
+  static void AddFiles(Examined found, wire::SetServerStateResponse* response);
   /// What speaks against the change goes into the response. False: it may be done without force.
   Result<bool> Objects(const ServerState& server, ServiceState wanted,
                        wire::SetServerStateResponse* response) const;

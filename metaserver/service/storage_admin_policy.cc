@@ -25,8 +25,9 @@ void StorageAdmin::GetPolicy(const wire::GetPolicyRequest& request,
 Status StorageAdmin::CheckPolicyFits(const wire::SetPolicyRequest& request) const {
   ASSIGN_OR_RETURN(const PolicyPreview preview,
                    PreviewPolicy(parts_.proposer.committed(), request));
-  const bool concerns_servers = request.__isset.replicas || request.__isset.min_replicas ||
-                                request.__isset.domain || request.__isset.require;
+  // Fewer servers than the policy wants already are no reason not to let writers do with less.
+  const bool concerns_servers =
+      request.__isset.replicas || request.__isset.domain || request.__isset.require;
   if (!concerns_servers) return Status::Ok();
   PolicyWish wish;
   wish.replicas = preview.policy.replicas;

@@ -10,6 +10,8 @@
 namespace tercet {
 namespace {
 
+constexpr int kRowsPerRange = 1000;
+
 std::string NameOf(const ServerState& server) {
   return "chunk server " + std::to_string(server.id.value());
 }
@@ -46,12 +48,15 @@ std::string Join(const std::vector<std::string>& sentences) {
   return out;
 }
 
-void AddFiles(ServerExamination found, wire::SetServerStateResponse* response) {
-  for (wire::FileName& file : found.files) {
-    if (response->files.size() == StorageAdmin::kMaxWarningFiles) break;
-    response->files.push_back(std::move(file));
-  }
-  response->blocks = std::max(response->blocks, found.affected_blocks);
+std::string TooFewForNewFiles(int needed, size_t left) {
+  return "new files need " + std::to_string(needed) + " chunk servers in service, and " +
+         std::to_string(left) + " would be left";
+}
+
+/// Nothing was found that objects, but not everything was looked at.
+std::string NotAllLookedAt(int64_t blocks) {
+  return "it has so many replicas that only " + CountText(blocks, true) +
+         " could be looked at in the time there is for it";
 }
 
 std::string DiskName(const DiskState& disk) {
@@ -89,6 +94,49 @@ Status StorageAdmin::NoticeStates() {
   RETURN_IF_ERROR(parts_.registry.RefreshKnown());
   if (parts_.repair != nullptr) parts_.repair->NoticeStates();
   return Status::Ok();
+}
+
+// ---- what speaks against a change ----
+
+Result<StorageAdmin::Examined> StorageAdmin::Examine(const LookAtRange& look) const {
+  Examined sum;
+  ExaminedRange range;
+  range.max_rows = kRowsPerRange;
+  const int64_t end_ms = parts_.clock.MonotonicMillis() + kMaxExaminationMs;
+  for (;;) {
+    const auto room = kMaxWarningFiles - static_cast<int>(sum.files.size());
+    ASSIGN_OR_RETURN(ServerExamination found, look(range, room));
+    sum.blocks += found.blocks;
+    sum.affected += found.affected_blocks;
+    for (wire::FileName& file : found.files) {
+      const bool named = std::ranges::any_of(
+          sum.files, [&](const wire::FileName& other) { return other.inode == file.inode; });
+      if (!named) sum.files.push_back(std::move(file));
+    }
+    if (!found.next) return sum;
+    const bool enough = sum.affected > 0 && sum.blocks >= kEnoughBlocks;
+    if (enough || parts_.clock.MonotonicMillis() >= end_ms) break;
+    range.first = *found.next;
+  }
+  sum.complete = false;
+  return sum;
+}
+
+Result<StorageAdmin::Examined> StorageAdmin::ExamineLastReplicas(const View& view,
+                                                                 ServerId server) const {
+  const std::set<ServerId> dead = DeadServers();
+  return Examine([&](const ExaminedRange& range, int max_files) {
+    return ExamineLoss(
+        view, server, range, dead, [](const InodeRecord&) { return 1; }, max_files);
+  });
+}
+
+void StorageAdmin::AddFiles(Examined found, wire::SetServerStateResponse* response) {
+  for (wire::FileName& file : found.files) {
+    if (response->files.size() == kMaxWarningFiles) break;
+    response->files.push_back(std::move(file));
+  }
+  response->blocks = std::max(response->blocks, found.affected);
 }
 
 // ---- servers ----
@@ -165,29 +213,27 @@ Result<bool> StorageAdmin::ObjectsToDrain(const ServerState& server,
   with_it.push_back(&server);
 
   const auto snapshot = parts_.proposer.TakeSnapshot();
-  ASSIGN_OR_RETURN(ServerExamination found,
-                   ExaminePolicies(
-                       *snapshot, server.id,
-                       [&](const InodeRecord& file, const PlacementRule& rule) {
-                         const PolicyCapacity after = CapacityFor(rule, others);
-                         const PolicyCapacity before = CapacityFor(rule, with_it);
-                         const size_t wanted = file.replicas;
-                         return after.servers >= wanted &&
-                                after.domains >= std::min(wanted, before.domains);
-                       },
-                       kMaxWarningFiles, kMaxExaminedRows));
+  const auto fits = [&](const InodeRecord& file, const PlacementRule& rule) {
+    const PolicyCapacity after = CapacityFor(rule, others);
+    const PolicyCapacity before = CapacityFor(rule, with_it);
+    const size_t wanted = file.replicas;
+    return after.servers >= wanted && after.domains >= std::min(wanted, before.domains);
+  };
+  ASSIGN_OR_RETURN(Examined found, Examine([&](const ExaminedRange& range, int max_files) {
+                     return ExaminePolicies(*snapshot, server.id, range, fits, max_files);
+                   }));
   std::vector<std::string>& warnings = response->warnings;
-  if (found.affected_blocks > 0) {
-    warnings.push_back(CountText(found.affected_blocks, found.complete) +
+  if (found.affected > 0) {
+    warnings.push_back(CountText(found.affected, found.complete) +
                        " could not keep the replicas that their policies want: only " +
                        std::to_string(others.size()) +
                        " other chunk servers are alive and in service");
+  } else if (!found.complete) {
+    warnings.push_back(NotAllLookedAt(found.blocks));
   }
   ASSIGN_OR_RETURN(const InodeRecord root, Tables(*snapshot).GetInode(kRootInode));
   if (others.size() < root.min_replicas) {
-    warnings.push_back("new files need " + std::to_string(root.min_replicas) +
-                       " chunk servers in service, and " + std::to_string(others.size()) +
-                       " would be left");
+    warnings.push_back(TooFewForNewFiles(root.min_replicas, others.size()));
   }
   if (room < server.replica_bytes()) {
     warnings.push_back(BytesText(server.replica_bytes()) +
@@ -201,27 +247,31 @@ Result<bool> StorageAdmin::ObjectsToDrain(const ServerState& server,
 
 Result<bool> StorageAdmin::ObjectsToMaintenance(const ServerState& server,
                                                 wire::SetServerStateResponse* response) const {
+  if (server.service == ServiceState::kDraining) {
+    response->warnings.push_back("it is being drained, and that would end");
+  }
   std::set<ServerId> away = DeadServers();
   for (const ServerState& other : parts_.servers.All()) {
     if (other.service == ServiceState::kMaintenance) away.insert(other.id);
   }
   const auto snapshot = parts_.proposer.TakeSnapshot();
-  ASSIGN_OR_RETURN(ServerExamination unreadable,
-                   ExamineLoss(
-                       *snapshot, server.id, away, [](const InodeRecord&) { return 1; },
-                       kMaxWarningFiles, kMaxExaminedRows));
-  if (unreadable.affected_blocks > 0) {
-    response->warnings.push_back(CountText(unreadable.affected_blocks, unreadable.complete) +
+  const auto without = [&](const BelowFunction& below) {
+    return Examine([&](const ExaminedRange& range, int max_files) {
+      return ExamineLoss(*snapshot, server.id, range, away, below, max_files);
+    });
+  };
+  ASSIGN_OR_RETURN(Examined unreadable, without([](const InodeRecord&) { return 1; }));
+  if (unreadable.affected > 0) {
+    response->warnings.push_back(CountText(unreadable.affected, unreadable.complete) +
                                  " could not be read while it is away");
   }
-  ASSIGN_OR_RETURN(ServerExamination unwritable,
-                   ExamineLoss(
-                       *snapshot, server.id, away,
-                       [](const InodeRecord& file) { return static_cast<int>(file.min_replicas); },
-                       kMaxWarningFiles, kMaxExaminedRows));
-  if (unwritable.affected_blocks > unreadable.affected_blocks) {
-    response->warnings.push_back(CountText(unwritable.affected_blocks, unwritable.complete) +
+  ASSIGN_OR_RETURN(Examined unwritable,
+                   without([](const InodeRecord& file) { return int{file.min_replicas}; }));
+  if (unwritable.affected > unreadable.affected) {
+    response->warnings.push_back(CountText(unwritable.affected, unwritable.complete) +
                                  " would have fewer replicas than their min_replicas");
+  } else if (response->warnings.empty() && !(unreadable.complete && unwritable.complete)) {
+    response->warnings.push_back(NotAllLookedAt(std::min(unreadable.blocks, unwritable.blocks)));
   }
   AddFiles(std::move(unreadable), response);
   AddFiles(std::move(unwritable), response);
@@ -231,16 +281,23 @@ Result<bool> StorageAdmin::ObjectsToMaintenance(const ServerState& server,
 Result<bool> StorageAdmin::ObjectsToRemoval(const ServerState& server,
                                             wire::SetServerStateResponse* response) const {
   const auto snapshot = parts_.proposer.TakeSnapshot();
-  ASSIGN_OR_RETURN(ServerExamination lost,
-                   ExamineLoss(
-                       *snapshot, server.id, DeadServers(), [](const InodeRecord&) { return 1; },
-                       kMaxWarningFiles, kMaxExaminedRows));
-  if (lost.blocks == 0 && lost.complete) return false;
+  ASSIGN_OR_RETURN(const InodeRecord root, Tables(*snapshot).GetInode(kRootInode));
+  size_t others = 0;
+  for (const ServerState& other : parts_.servers.All()) {
+    others += other.id != server.id && other.service == ServiceState::kInService &&
+              parts_.servers.IsAlive(other);
+  }
+  const bool counts = server.service == ServiceState::kInService && parts_.servers.IsAlive(server);
+  if (counts && others < root.min_replicas) {
+    response->warnings.push_back(TooFewForNewFiles(root.min_replicas, others));
+  }
+  ASSIGN_OR_RETURN(Examined lost, ExamineLastReplicas(*snapshot, server.id));
+  if (lost.blocks == 0 && lost.complete) return !response->warnings.empty();
   response->warnings.push_back(
       "it still holds replicas of " + CountText(lost.blocks, lost.complete) +
       ": drain it first (tercet server drain " + std::to_string(server.id.value()) + ")");
-  if (lost.affected_blocks > 0) {
-    response->warnings.push_back(CountText(lost.affected_blocks, lost.complete) +
+  if (lost.affected > 0) {
+    response->warnings.push_back(CountText(lost.affected, lost.complete) +
                                  " of these have no other replica that is reachable: they would be "
                                  "LOST");
   }
@@ -315,17 +372,25 @@ Result<bool> StorageAdmin::ObjectsToDisk(const ServerState& server, const DiskSt
                         BytesText(room) + ": drain the server instead");
     return true;
   }
+  const bool last = std::ranges::none_of(server.disks, [&](const DiskState& other) {
+    return other.uuid != disk.uuid && other.healthy &&
+           server.ServiceOf(other) != DiskCommandState::kEjected;
+  });
+  if (last) {
+    warnings->push_back(
+        "it is the last disk of the server, whose process ends without one: drain the server "
+        "instead (tercet server drain " +
+        std::to_string(server.id.value()) + ")");
+  }
   // The journal does not know which of a server's replicas are on which of its disks: any may be.
   const auto snapshot = parts_.proposer.TakeSnapshot();
-  ASSIGN_OR_RETURN(const ServerExamination lost,
-                   ExamineLoss(
-                       *snapshot, server.id, DeadServers(), [](const InodeRecord&) { return 1; },
-                       kMaxWarningFiles, kMaxExaminedRows));
-  if (lost.affected_blocks == 0 && lost.complete) return false;
+  ASSIGN_OR_RETURN(const Examined lost, ExamineLastReplicas(*snapshot, server.id));
+  if (lost.affected == 0 && lost.complete) return last;
   warnings->push_back(
-      (lost.affected_blocks == 0
-           ? "there are too many replicas on the server to tell whether each has another one"
-           : CountText(lost.affected_blocks, lost.complete) +
+      (lost.affected == 0
+           ? "there are too many replicas on the server to tell in time whether each has another "
+             "one"
+           : CountText(lost.affected, lost.complete) +
                  " of the server have no other replica that is reachable, and may be on this disk: "
                  "they would be LOST") +
       "; drain it instead");

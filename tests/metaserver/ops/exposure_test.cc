@@ -129,26 +129,32 @@ TEST_F(ExposureTest, ExaminesWhatIsLostWithAServer) {
   FileOn("alone", {1, 2, 3}, 2);
   Reconfigure(blocks[1], 1, {1});
   const auto one = [](const InodeRecord&) { return 1; };
-  auto found = ExamineLoss(view, ServerId(1), {}, one, 20, 1000);
+  auto found = ExamineLoss(view, ServerId(1), {}, {}, one, 20);
   ASSERT_OK(found);
-  EXPECT_TRUE(found->complete);
+  EXPECT_FALSE(found->next);
   EXPECT_EQ(found->blocks, 4);
   EXPECT_EQ(found->affected_blocks, 1);
   ASSERT_EQ(found->files.size(), 1u);
   EXPECT_EQ(found->files[0].path, "/alone");
   EXPECT_EQ(found->files[0].block_index, 1);
   // With the others dead everything is.
-  found = ExamineLoss(view, ServerId(1), {ServerId(2), ServerId(3)}, one, 1, 1000);
+  found = ExamineLoss(view, ServerId(1), {}, {ServerId(2), ServerId(3)}, one, 1);
   EXPECT_EQ(found->affected_blocks, 4);
   EXPECT_EQ(found->files.size(), 1u);
   const auto minimum = [](const InodeRecord& inode) { return int{inode.min_replicas}; };
-  EXPECT_EQ(ExamineLoss(view, ServerId(1), {ServerId(2)}, minimum, 20, 1000)->affected_blocks, 4);
-  EXPECT_EQ(ExamineLoss(view, ServerId(1), {}, minimum, 20, 1000)->affected_blocks, 1);
-  // Not more rows than allowed, and that is told.
-  found = ExamineLoss(view, ServerId(1), {}, one, 20, 3);
-  EXPECT_FALSE(found->complete);
+  EXPECT_EQ(ExamineLoss(view, ServerId(1), {}, {ServerId(2)}, minimum, 20)->affected_blocks, 4);
+  EXPECT_EQ(ExamineLoss(view, ServerId(1), {}, {}, minimum, 20)->affected_blocks, 1);
+  // Not more rows than allowed, and where it goes on.
+  ExaminedRange range{BlockId(), 3};
+  found = ExamineLoss(view, ServerId(1), range, {}, one, 20);
   EXPECT_EQ(found->blocks, 3);
-  EXPECT_TRUE(ExamineLoss(view, ServerId(1), {}, one, 20, 4)->complete);
+  EXPECT_EQ(found->affected_blocks, 0);
+  ASSERT_TRUE(found->next);
+  range.first = *found->next;
+  found = ExamineLoss(view, ServerId(1), range, {}, one, 20);
+  EXPECT_EQ(found->blocks, 1);
+  EXPECT_EQ(found->affected_blocks, 1);
+  EXPECT_FALSE(found->next);
 }
 
 TEST_F(ExposureTest, ExaminesPoliciesOncePerPolicy) {
@@ -158,13 +164,13 @@ TEST_F(ExposureTest, ExaminesPoliciesOncePerPolicy) {
   ASSERT_OK(SetDomain("/two", "rack"));
   int asked = 0;
   auto found = ExaminePolicies(
-      view, ServerId(1),
+      view, ServerId(1), {},
       [&](const InodeRecord& inode, const PlacementRule& rule) {
         ++asked;
         EXPECT_EQ(rule.domain, inode.replicas == 2 ? "rack" : "");
         return inode.replicas == 2;
       },
-      20, 1000);
+      20);
   ASSERT_OK(found);
   EXPECT_EQ(asked, 2);
   EXPECT_EQ(found->blocks, 5);

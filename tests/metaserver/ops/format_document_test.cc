@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "common/base/hex.h"
 #include "metaserver/ops/replica_operations.h"
 #include "tests/metaserver/ops/ops_fixture.h"
 
@@ -19,13 +20,9 @@ class FormatDocumentTest : public testing::Test {
   }
 
   static std::string Hex(std::string_view bytes) {
-    static constexpr char kDigits[] = "0123456789abcdef";
     std::string out;
-    for (char c : bytes) {
-      const auto byte = static_cast<uint8_t>(c);
-      if (!out.empty()) out.push_back(' ');
-      out.push_back(kDigits[byte >> 4]);
-      out.push_back(kDigits[byte & 15]);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      out += (out.empty() ? "" : " ") + HexOf(bytes.substr(i, 1));
     }
     return out;
   }

@@ -41,6 +41,7 @@ class FsckTest : public ReplicaTest {
       all.files += part.files;
       all.blocks += part.blocks;
       all.healthy += part.healthy;
+      all.doubtful += part.doubtful;
       all.under_replicated += part.under_replicated;
       all.over_replicated += part.over_replicated;
       all.missing += part.missing;

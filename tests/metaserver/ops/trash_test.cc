@@ -63,6 +63,34 @@ TEST_F(TrashTest, WithoutRetentionOrWithOtherNamesNothingGoesThere) {
   EXPECT_EQ(Trashed(), 1u);
 }
 
+// The retention is promised when the command returns, not when the walk has come to each file.
+TEST_F(TrashTest, ARetentionThatIsOnItsWayCounts) {
+  const int64_t d = MakeDirectory(kRoot, "d");
+  const int64_t sub = MakeDirectory(d, "sub");
+  const int64_t direct = Create(d, "f");
+  const int64_t below = Create(sub, "g");
+  WriteBlocks(below, 0, 1);
+  ASSERT_OK(SetReplicas("/d", 2));
+  ASSERT_OK(SetRetention("/d", 60));
+  ASSERT_OK(Unlink(d, "f"));
+  ASSERT_OK(Unlink(sub, "g"));
+  EXPECT_TRUE(InodeRow(direct).in_trash());
+  ASSERT_TRUE(InodeRow(below).in_trash());
+  EXPECT_EQ(InodeRow(below).trash_expires_ns, now_ns + 60 * kSecond);
+  EXPECT_EQ(InodeRow(below).replicas, 2) << "there the walk does not come any more";
+  WalkPoliciesToTheEnd();
+  EXPECT_EQ(Reasons(static_cast<int64_t>(BlockRow(below, 0).block.value())), kRepairSurplus);
+}
+
+TEST_F(TrashTest, ARetentionThatIsAboutToEndKeepsNothing) {
+  const int64_t d = Keeping("d");
+  Create(d, "f");
+  ASSERT_OK(SetRetention("/d", 0));
+  ASSERT_OK(Unlink(d, "f"));
+  EXPECT_EQ(Trashed(), 0u);
+  EXPECT_EQ(Orphans(), 1u);
+}
+
 TEST_F(TrashTest, WhatARenameReplacesGoesThere) {
   const int64_t d = Keeping("d");
   const int64_t old = Create(d, "f");

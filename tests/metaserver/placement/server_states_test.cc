@@ -107,7 +107,6 @@ TEST_F(ServerStatesTest, ASuspectIsAvoidedUntilItIsHeardOfAWhileLater) {
   AddAlive(2);
   table_.Suspect(ServerId(2));
   EXPECT_EQ(Chosen(Request(2)), (std::set<uint32_t>{1}));
-  EXPECT_EQ(table_.RecentlyFailed(), std::vector<ServerId>{ServerId(2)});
   // This one may have been on its way when the server stopped.
   clock_.Advance(std::chrono::milliseconds(999));
   BeatAll({1, 2});
@@ -115,7 +114,6 @@ TEST_F(ServerStatesTest, ASuspectIsAvoidedUntilItIsHeardOfAWhileLater) {
   clock_.Advance(std::chrono::milliseconds(1));
   BeatAll({1, 2});
   EXPECT_EQ(Chosen(Request(2)), (std::set<uint32_t>{1, 2}));
-  EXPECT_TRUE(table_.RecentlyFailed().empty());
 }
 
 TEST_F(ServerStatesTest, ARegistrationEndsSuspicion) {
@@ -126,15 +124,40 @@ TEST_F(ServerStatesTest, ARegistrationEndsSuspicion) {
   EXPECT_TRUE(table_.Choose(Request(1)).ok());
 }
 
-TEST_F(ServerStatesTest, TheDeadAreRecentlyFailedForAMinute) {
+TEST_F(ServerStatesTest, TheRemovedAreNotAliveHoweverTheyBeat) {
   AddAlive(1);
   AddAlive(2);
-  clock_.Advance(std::chrono::seconds(4));
-  BeatAll({1});
-  clock_.Advance(std::chrono::seconds(2));
-  EXPECT_EQ(table_.RecentlyFailed(), std::vector<ServerId>{ServerId(2)});
-  clock_.Advance(std::chrono::seconds(120));
-  EXPECT_TRUE(table_.RecentlyFailed().empty());
+  auto removed = *table_.Find(ServerId(2));
+  removed.service = ServiceState::kRemoved;
+  table_.AddKnown(removed);
+  EXPECT_FALSE(table_.IsAlive(ServerId(2)));
+  EXPECT_EQ(table_.Alive(), std::vector<ServerId>{ServerId(1)});
+  EXPECT_FALSE(table_.Heartbeat(ServerId(2), removed.incarnation, {}));
+}
+
+TEST_F(ServerStatesTest, ANewActiveWaitsForServersInServiceOnly) {
+  EXPECT_FALSE(table_.WaitsForKnown());
+  for (uint32_t id : {1, 2}) {
+    ServerState server;
+    server.id = ServerId(id);
+    server.incarnation = 1;
+    table_.AddKnown(server);
+  }
+  EXPECT_FALSE(table_.WaitsForKnown()) << "it listened for long enough before";
+  table_.BecomeActive();
+  EXPECT_TRUE(table_.WaitsForKnown());
+  AddAlive(1);
+  EXPECT_TRUE(table_.WaitsForKnown());
+  ServerState removed;
+  removed.id = ServerId(2);
+  removed.service = ServiceState::kRemoved;
+  table_.AddKnown(removed);
+  EXPECT_FALSE(table_.WaitsForKnown());
+  removed.service = ServiceState::kInService;
+  table_.AddKnown(removed);
+  EXPECT_TRUE(table_.WaitsForKnown());
+  clock_.Advance(std::chrono::seconds(5));
+  EXPECT_FALSE(table_.WaitsForKnown()) << "it had its time";
 }
 
 TEST_F(ServerStatesTest, SlowServersGetFewerReplicas) {

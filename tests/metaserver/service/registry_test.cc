@@ -382,6 +382,12 @@ TEST_F(RegistryTest, OnlyReplicasThatNobodyKnowsAreQuarantinedAndOnlyTheSecondTi
   EXPECT_TRUE(Replicas(2, held).quarantine.empty());
   EXPECT_EQ(Replicas(2, held).quarantine, std::vector<int64_t>{condemned});
   EXPECT_EQ(StatusOf(1).missing_replicas, 0);
+  const auto unknown = services_->registry().UnknownReplicas(10);
+  ASSERT_EQ(unknown.size(), 1u);
+  EXPECT_EQ(unknown[0].server, ServerId(2));
+  EXPECT_EQ(unknown[0].block, BlockId(static_cast<uint64_t>(condemned)));
+  Advance(3'600'000);
+  EXPECT_TRUE(services_->registry().UnknownReplicas(10).empty()) << "no news any more";
 }
 
 TEST_F(RegistryTest, WhatMayBeNewerThanARestoredStateIsLeftAlone) {

@@ -137,6 +137,15 @@ TEST_F(ServerStateTest, MaintenanceMustLeaveBlocksWritable) {
   EXPECT_EQ(StatusOf(1).state, State::IN_SERVICE);
 }
 
+TEST_F(ServerStateTest, MaintenanceDoesNotEndADrainUnasked) {
+  for (int number : {1, 2, 3, 4}) AddServer(number);
+  ASSERT_TRUE(Ok(SetState(4, State::DRAINING)));
+  EXPECT_TRUE(Refused(SetState(4, State::MAINTENANCE), StatusCode::kFailedPrecondition,
+                      "it is being drained, and that would end"));
+  EXPECT_EQ(StatusOf(4).state, State::DRAINING);
+  EXPECT_TRUE(Ok(SetState(4, State::MAINTENANCE, true)));
+}
+
 TEST_F(ServerStateTest, AServerWithReplicasIsNotRemovedLightly) {
   for (int number : {1, 2, 3}) AddServer(number);
   MakeFile("a", 2);
@@ -154,6 +163,14 @@ TEST_F(ServerStateTest, AServerWithReplicasIsNotRemovedLightly) {
   EXPECT_TRUE(Ok(SetState(2, State::REMOVED, true)));
   EXPECT_TRUE(Refused(SetState(2, State::IN_SERVICE), StatusCode::kNotFound, "was removed"));
   EXPECT_TRUE(Refused(Register(RegisterRequest(2, 5)), StatusCode::kFailedPrecondition, "removed"));
+  // While it runs on it must not serve what may be changed without it.
+  wire::HeartbeatRequest heartbeat;
+  heartbeat.server_id = 2;
+  heartbeat.incarnation = 1;
+  wire::HeartbeatResponse response;
+  registry_->Heartbeat(response, heartbeat);
+  EXPECT_TRUE(response.register_again);
+  EXPECT_FALSE(StatusOf(2).alive);
 }
 
 TEST_F(ServerStateTest, AnEmptyServerIsRemovedAtOnce) {
@@ -162,6 +179,50 @@ TEST_F(ServerStateTest, AnEmptyServerIsRemovedAtOnce) {
   AddServer(4);
   EXPECT_TRUE(Ok(SetState(4, State::REMOVED)));
   EXPECT_EQ(StatusOf(4).state, State::REMOVED);
+}
+
+TEST_F(ServerStateTest, RemovalsLeaveServersForNewFiles) {
+  for (int number : {1, 2}) AddServer(number);
+  EXPECT_TRUE(Refused(SetState(2, State::REMOVED), StatusCode::kFailedPrecondition,
+                      "new files need 2 chunk servers in service, and 1 would be left"));
+  EXPECT_EQ(StatusOf(2).state, State::IN_SERVICE);
+  // One that is down, or drains, is no place for new files as it is.
+  LetDie({1});
+  EXPECT_TRUE(Ok(SetState(2, State::REMOVED)));
+}
+
+// Examinations have no time.
+class HastyClock final : public Clock {
+ public:
+  int64_t WallNanos() const override { return 1; }
+  int64_t MonotonicNanos() const override { return now_ns_ += 10'000'000'000; }
+  void SleepFor(std::chrono::nanoseconds) override {}
+
+ private:
+  mutable int64_t now_ns_ = 0;
+};
+
+TEST_F(ServerStateTest, WhatCouldNotBeLookedAtObjects) {
+  for (int number : {1, 2, 3}) AddServer(number, {}, 2 << 20);
+  MakeFile("a", 1001);
+  AddServer(4);
+  HastyClock clock;
+  HandlerParts parts{storage_parts_->proposer, storage_parts_->sessions, storage_parts_->registry,
+                     storage_parts_->servers,  storage_parts_->census,   clock};
+  AdminParts admin(clock);
+  admin.state = &parts;
+  admin_ = MakeAdminHandler(admin);
+  const auto incomplete = "only 1000 blocks could be looked at in the time there is for it";
+  EXPECT_TRUE(Refused(SetState(1, State::DRAINING), StatusCode::kFailedPrecondition, incomplete));
+  EXPECT_TRUE(
+      Refused(SetState(1, State::MAINTENANCE), StatusCode::kFailedPrecondition, incomplete));
+  EXPECT_TRUE(Refused(SetState(1, State::REMOVED), StatusCode::kFailedPrecondition,
+                      "it still holds replicas of at least 1000 blocks"));
+  EXPECT_TRUE(Refused(SetDisk(1, "/disks/1", Disk::EJECTED), StatusCode::kFailedPrecondition,
+                      "too many replicas on the server to tell in time"));
+  // With time there is nothing to say against it.
+  PlugIn();
+  EXPECT_TRUE(Ok(SetState(1, State::DRAINING)));
 }
 
 TEST_F(ServerStateTest, UnknownDisksAreNamed) {
@@ -192,13 +253,26 @@ TEST_F(ServerStateTest, TheOnlyDiskIsNotDrained) {
 TEST_F(ServerStateTest, ADiskThatMayHoldTheLastReplicasIsNotEjected) {
   for (int number : {1, 2, 3}) AddServer(number, {}, 2 << 20);
   MakeFile("a", 2);
+  EXPECT_TRUE(Refused(SetDisk(3, "/disks/3", Disk::EJECTED), StatusCode::kFailedPrecondition,
+                      "it is the last disk of the server"));
+  wire::HeartbeatRequest two_disks;
+  two_disks.server_id = 3;
+  two_disks.incarnation = 1;
+  two_disks.disks = DisksOf(3);
+  two_disks.disks.push_back(two_disks.disks[0]);
+  two_disks.disks[1].disk_uuid = "another-disk-16b";
+  two_disks.disks[1].path = "/disks/3b";
+  wire::HeartbeatResponse response;
+  registry_->Heartbeat(response, two_disks);
   EXPECT_TRUE(Ok(SetDisk(3, "/disks/3", Disk::EJECTED))) << "two others have it all";
+  EXPECT_TRUE(Refused(SetDisk(3, "/disks/3b", Disk::EJECTED), StatusCode::kFailedPrecondition,
+                      "it is the last disk of the server"));
   LetDie({1});
   const auto refused = SetDisk(1, "/disks/1", Disk::EJECTED);
   EXPECT_TRUE(Refused(refused, StatusCode::kFailedPrecondition,
                       "2 blocks of the server have no other replica that is reachable"));
-  ASSERT_EQ(refused.warnings.size(), 2u);
-  EXPECT_EQ(refused.warnings[1], "file /a");
+  ASSERT_EQ(refused.warnings.size(), 3u);
+  EXPECT_EQ(refused.warnings[2], "file /a");
   EXPECT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED, true)));
   // An empty disk goes without more ado.
   servers_[1].replica_bytes = 0;
@@ -214,6 +288,7 @@ TEST_F(ServerStateTest, LabelsLoadAndSpaceAreShown) {
   request.disks = DisksOf(1);
   request.disks[0].scrubbed_since_ns = 12345;
   request.disks[0].trash_bytes = 7;
+  request.disks[0].no_room = true;
   request.load.write_p99_us = 900;
   request.load.pulls_running = 2;
   wire::HeartbeatResponse response;
@@ -225,6 +300,7 @@ TEST_F(ServerStateTest, LabelsLoadAndSpaceAreShown) {
   EXPECT_EQ(status.load.pulls_running, 2);
   EXPECT_EQ(status.disks[0].scrubbed_since_ns, 12345);
   EXPECT_EQ(status.disks[0].trash_bytes, 7);
+  EXPECT_TRUE(status.disks[0].no_room);
   EXPECT_FALSE(status.suspected);
   services_->servers().Suspect(ServerId(1));
   EXPECT_TRUE(StatusOf(1).suspected);

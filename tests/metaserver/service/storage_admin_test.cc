@@ -379,6 +379,11 @@ TEST_F(PolicyCallTest, WhatConcernsNoServersNeedsNone) {
   auto request = Request("/");
   request.__set_trash_retention_s(60);
   EXPECT_TRUE(Ok(SetPolicy(request))) << "no server is there";
+  request = Request("/");
+  request.__set_min_replicas(1);
+  EXPECT_TRUE(Ok(SetPolicy(request))) << "writers may do with less just because there are few";
+  request.__set_min_replicas(4);
+  EXPECT_TRUE(Refused(SetPolicy(request), StatusCode::kInvalidArgument, "above replicas 3"));
 }
 
 // ---- the trash ----
