@@ -283,7 +283,10 @@ Status RepairManager::ScanSealed(Epoch epoch) {
 Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
   {
     std::lock_guard lock(mutex_);
-    if (std::exchange(rescan_rows_, false)) next_row_pass_ms_ = now_ms;
+    if (std::exchange(rescan_rows_, false)) {
+      rows_changed_ = rows_changed_ || next_row_ != BlockId();
+      next_row_pass_ms_ = now_ms;
+    }
   }
   if (now_ms < next_row_pass_ms_) return Status::Ok();
   if (next_row_ == BlockId()) row_pass_began_ms_ = now_ms;
@@ -297,7 +300,9 @@ Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
   for (const BlockId block : blocks) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
   if (static_cast<int>(blocks.size()) < options_.rows_per_step) {
     next_row_ = BlockId();
-    next_row_pass_ms_ = NextPass(row_pass_began_ms_);
+    next_row_pass_ms_ = std::exchange(rows_changed_, false)
+                            ? now_ms + options_.rescan_interval.count()
+                            : NextPass(row_pass_began_ms_);
   } else {
     next_row_ = blocks.back().Next();
     *more = true;
@@ -319,13 +324,13 @@ Status RepairManager::ScanServers(Epoch epoch, int64_t now_ms, bool* more) {
       scan.began_ms = now_ms;
     }
     if (!scan.running) continue;
-    RETURN_IF_ERROR(ScanServer(epoch, server, &scan, now_ms));
+    RETURN_IF_ERROR(ScanServer(epoch, server, &scan));
     *more = *more || scan.running;
   }
   return Status::Ok();
 }
 
-Status RepairManager::ScanServer(Epoch epoch, ServerId server, ServerScan* scan, int64_t now_ms) {
+Status RepairManager::ScanServer(Epoch epoch, ServerId server, ServerScan* scan) {
   std::vector<BlockId> blocks;
   RETURN_IF_ERROR(Tables(journal_.committed())
                       .ScanReplicas(server, scan->next, BlockId(~uint64_t{0}),

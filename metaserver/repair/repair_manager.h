@@ -133,7 +133,7 @@ class RepairManager final : public RepairControl {
   Status ScanSealed(Epoch epoch);
   Status ScanRows(Epoch epoch, int64_t now_ms, bool* more);
   Status ScanServers(Epoch epoch, int64_t now_ms, bool* more);
-  Status ScanServer(Epoch epoch, ServerId server, ServerScan* scan, int64_t now_ms);
+  Status ScanServer(Epoch epoch, ServerId server, ServerScan* scan);
   /// When the next pass over rows may begin after one that ends now.
   int64_t NextPass(int64_t began_ms) const;
   Status TakeNotices(Epoch epoch);
@@ -197,6 +197,7 @@ class RepairManager final : public RepairControl {
   BlockId next_row_;
   int64_t row_pass_began_ms_ = 0;
   int64_t next_row_pass_ms_ = 0;
+  bool rows_changed_ = false;  // perhaps behind the pass that is under way
   std::map<ServerId, ServerScan> scans_;
   int64_t next_tick_ms_ = 0;
   int64_t next_balance_save_ms_ = 0;

@@ -126,8 +126,12 @@ std::optional<RepairSlots> RepairManager::Assign(const RepairEntry& entry,
   if (slots.targets.empty()) {
     // Once all were tried in vain they are tried again.
     if (entry.repair_class != RepairClass::kSurplus) facts.avoid.clear();
-    // Nobody can take a copy, perhaps for long. But those that are there can be compared.
-    if (facts.doubtful && clock_.MonotonicMillis() >= facts.compare_after_ms) return RepairSlots{};
+    // Nobody can take a copy, perhaps for long. But those that are there can be compared, unless
+    // one waits to be healed: that makes all equal.
+    if (facts.doubtful && facts.heal.empty() &&
+        clock_.MonotonicMillis() >= facts.compare_after_ms) {
+      return RepairSlots{};
+    }
     return std::nullopt;
   }
   return slots;
