@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "common/base/crc32c.h"
 #include "metaserver/ops/internal_operations.h"
 #include "metaserver/ops/mutations.h"
+#include "metaserver/repair/replica_comparison.h"
 
 namespace tercet::sim {
 namespace {
@@ -11,6 +13,9 @@ namespace {
 constexpr SimTime kTick = 300 * kMillisecond;
 constexpr SimTime kSealDeadline = kSecond;
 constexpr SimTime kPullDeadline = 8 * kSecond;
+constexpr SimTime kTableDeadline = 3 * kSecond;
+/// A comparison that began earlier says nothing any more (EvaluateClearDoubts).
+constexpr SimTime kComparisonHolds = 5 * kSecond;
 /// A server that was silent for so long is believed to be dead; its replicas are made again after
 /// kRepairDelay.
 constexpr SimTime kDeathTimeout = 1500 * kMillisecond;
@@ -39,6 +44,16 @@ struct ActiveNode::Attempt {
   Epoch epoch;
   bool accepted_suspect = false;
   std::function<void(const Attempt&)> ended;
+};
+
+/// A comparison of all members of a block, of which somebody said that it may differ.
+struct ActiveNode::Compared {
+  BlockPlace place;
+  ReconfigurationGoal goal;
+  Epoch epoch;
+  SimTime begun = 0;
+  size_t open = 0;
+  std::vector<std::optional<Result<ReplicaContent>>> answers;
 };
 
 class ActiveNode::Chooser final : public ReplicaChooser {
@@ -217,6 +232,12 @@ std::vector<ServerId> ActiveNode::TargetsFor(const BlockPlace& place, size_t cou
 // ---- attempts ----
 
 void ActiveNode::StartAttempt(ReconfigurationGoal goal, std::function<void(const Attempt&)> ended) {
+  const auto repair = Tables(view_).FindRepair(goal.block);
+  if (repair.ok() && *repair) {
+    for (const auto& note : (*repair)->bad) {
+      if (note.reason == BadReplica::kSuspect) goal.suspects.push_back(note.server);
+    }
+  }
   auto attempt = std::make_shared<Attempt>(goal);
   attempt->epoch = epoch_;
   attempt->ended = std::move(ended);
@@ -269,7 +290,8 @@ void ActiveNode::CarryBegin(const std::shared_ptr<Attempt>& attempt, const Begin
   world_.queue.After(world_.Between(100'000, 900'000), [this, attempt, effect] {
     if (attempt->epoch != epoch_) return Carry(attempt, attempt->machine.OnBegun(NotActive()));
     auto begun = Propose([&](OperationContext& context) {
-      return EvaluateBeginReconfiguration(context, effect.block, effect.from, attempt->goal.add);
+      return EvaluateBeginReconfiguration(context, effect.block, effect.from, effect.targets,
+                                          effect.above);
     });
     if (!world_.calm && world_.scenario.depose_active != 0 && world_.OneIn(40)) {
       Depose(world_.Between(50, 900) * kMillisecond);  // its record is there, nobody acts upon it
@@ -367,6 +389,7 @@ void ActiveNode::CarryCommit(const std::shared_ptr<Attempt>& attempt, const Comm
     });
     if (committed.ok()) {
       ++world_.counts.commits;
+      world_.replaced[{effect.block, effect.from}] = world_.queue.now();
       SIM_TRACE(world_.trace, "block {}: generation {} chain [{}]", effect.block, effect.sealing,
                 Names(effect.chain));
       CheckCommitted(*committed, effect.block, attempt->accepted_suspect);
@@ -444,6 +467,7 @@ void ActiveNode::Recover(const RecoverAsked& asked,
   goal.block = place->block;
   goal.from = place->generation;
   goal.minimum = kMinReplicas;
+  goal.has_data = asked.has_data;
   size_t left = 0;
   for (ServerId server : place->chain) {
     if (Contains(asked.failed, server)) {
@@ -473,6 +497,12 @@ void ActiveNode::NoteBad(ServerId server, const std::vector<BadReplicaNote>& not
   Propose([&](OperationContext& context) {
     return EvaluateNoteBadReplicas(context, notes);
   }).code();
+}
+
+RegistrationAnswer ActiveNode::Register(ServerId server) {
+  const auto next = Tables(view_).GetCounter(Counter::kNextBlock);
+  if (!next.ok()) world_.Fail("the next block: " + next.status().ToString());
+  return {epoch_, BlockId(next.ok() ? std::max<uint64_t>(*next, 1) : 1), OrdersFor(server)};
 }
 
 std::vector<DeleteOrder> ActiveNode::OrdersFor(ServerId server) const {
@@ -520,8 +550,15 @@ void ActiveNode::Review(const BlockPlace& place) {
   goal.from = place.generation;
   bool needed = *repair && (*repair)->sealing != Generation();
   std::vector<ServerId> bad;
+  bool doubtful = false;
   if (*repair) {
-    for (const auto& note : (*repair)->bad) bad.push_back(note.server);
+    for (const auto& note : (*repair)->bad) {
+      if (note.reason == BadReplica::kDoubtful) {
+        doubtful = true;
+      } else {
+        bad.push_back(note.server);
+      }
+    }
   }
   size_t good = 0;
   size_t reachable = 0;
@@ -553,12 +590,20 @@ void ActiveNode::Review(const BlockPlace& place) {
   if (reachable == 0) return;
   if (staying > kReplicas) return;
   if (staying == kReplicas) {
-    if (needed && reachable == staying) StartAttempt(goal, [](const Attempt&) {});
+    if (reachable < staying) return;
+    if (needed) {
+      StartAttempt(goal, [](const Attempt&) {});
+    } else if (doubtful) {
+      SettleDoubts(place, goal);
+    }
     return;
   }
   if (place.reserved && !needed) return;
   goal.add = TargetsFor(place, kReplicas - staying);
-  if (goal.add.empty() && !needed) return;
+  if (goal.add.empty() && !needed) {
+    if (doubtful && reachable == staying) SettleDoubts(place, goal);
+    return;
+  }
   if (!goal.add.empty() && good > 0 && !world_.OneIn(4)) {
     const ServerId target = goal.add.front();
     busy_.insert(place.block);
@@ -569,6 +614,75 @@ void ActiveNode::Review(const BlockPlace& place) {
     return;
   }
   StartAttempt(goal, [](const Attempt&) {});
+}
+
+void ActiveNode::SettleDoubts(const BlockPlace& place, const ReconfigurationGoal& goal) {
+  ++world_.counts.comparisons;
+  SIM_TRACE(world_.trace, "members of block {} are compared", place.block);
+  busy_.insert(place.block);
+  auto compared = std::make_shared<Compared>();
+  compared->place = place;
+  compared->goal = goal;
+  compared->epoch = epoch_;
+  compared->begun = world_.queue.now();
+  compared->open = place.chain.size();
+  compared->answers.resize(place.chain.size());
+  for (size_t i = 0; i < place.chain.size(); ++i) AskTable(compared, i);
+}
+
+void ActiveNode::AskTable(const std::shared_ptr<Compared>& compared, size_t which) {
+  auto take = [this, compared, which](const Result<ReplicaContent>& answer) {
+    if (compared->answers[which]) return;
+    compared->answers[which] = answer;
+    if (--compared->open == 0) EndComparison(compared);
+  };
+  world_.queue.After(kTableDeadline,
+                     [take] { take(Status(StatusCode::kDeadlineExceeded, "no answer to TABLE")); });
+  ChunkNode& node = world_.Server(compared->place.chain[which]);
+  const auto party = static_cast<Party>(node.id().value());
+  const ConnectionPtr connection = world_.network.Connect(kActiveParty, party);
+  const uint64_t incarnation = node.incarnation();
+  world_.network.Send(connection, [this, &node, connection, incarnation, compared, take, party] {
+    node.Receive(connection, incarnation, [this, &node, compared, take, party] {
+      const auto table = node.OnTable(compared->place.block, compared->place.generation);
+      const Result<ReplicaContent> answer =
+          table.ok() ? Result<ReplicaContent>({.length = static_cast<int32_t>(table->length),
+                                               .table_crc = Crc32c(table->page_crcs)})
+                     : Result<ReplicaContent>(table.status());
+      world_.network.Answer(party, kActiveParty, [take, answer] { take(answer); });
+    });
+  });
+}
+
+void ActiveNode::EndComparison(const std::shared_ptr<Compared>& compared) {
+  if (compared->epoch != epoch_) return;
+  const BlockId block = compared->place.block;
+  std::vector<Result<ReplicaContent>> answers;
+  for (const auto& answer : compared->answers) answers.push_back(*answer);
+  const Comparison comparison = CompareReplicas(answers);
+  auto go_on = [this, block] {
+    busy_.erase(block);
+    auto node = waiting_.extract(block);
+    if (node.empty()) return;
+    for (auto& wait : node.mapped()) wait();
+  };
+  if (comparison == Comparison::kUnknown) return go_on();
+  if (comparison == Comparison::kDifferent) {
+    busy_.erase(block);
+    return StartAttempt(compared->goal, [](const Attempt&) {});
+  }
+  // The record takes its time.
+  world_.queue.After(world_.Between(100'000, 900'000), [this, compared, go_on] {
+    if (compared->epoch != epoch_) return;
+    if (world_.queue.now() - compared->begun <= kComparisonHolds) {
+      ++world_.counts.settled_doubts;
+      const Status cleared = Propose([&](OperationContext& context) {
+        return EvaluateClearDoubts(context, compared->place.block, compared->place.generation);
+      });
+      if (!cleared.ok()) world_.Fail("clearing doubts: " + cleared.ToString());
+    }
+    go_on();
+  });
 }
 
 /// The bulk of the copy, while the block is written to.

@@ -55,6 +55,7 @@ class ActiveNode {
   Result<BlockPlace> Locate(InodeId inode) const;
   void Recover(const RecoverAsked& asked, std::function<void(const Result<BlockPlace>&)> reply);
   void NoteBad(ServerId server, const std::vector<BadReplicaNote>& notes);
+  RegistrationAnswer Register(ServerId server);
   std::vector<DeleteOrder> OrdersFor(ServerId server) const;
   void ConfirmDeleted(ServerId server, const std::vector<DeleteOrder>& done);
 
@@ -68,6 +69,7 @@ class ActiveNode {
 
  private:
   struct Attempt;
+  struct Compared;
   class Chooser;
 
   template <typename Evaluate>
@@ -80,6 +82,10 @@ class ActiveNode {
   bool Believes(ServerId server) const;
   bool IsSure(ServerId server) const;
 
+  /// Doubts about a block that has nothing else wrong: equal members need no attempt.
+  void SettleDoubts(const BlockPlace& place, const ReconfigurationGoal& goal);
+  void AskTable(const std::shared_ptr<Compared>& compared, size_t which);
+  void EndComparison(const std::shared_ptr<Compared>& compared);
   void StartAttempt(ReconfigurationGoal goal, std::function<void(const Attempt&)> ended);
   void PrepareThen(const BlockPlace& place, ServerId target, std::function<void(bool)> then);
   void Carry(const std::shared_ptr<Attempt>& attempt, ReconfigurationEffects effects);

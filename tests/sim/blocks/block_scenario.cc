@@ -29,8 +29,18 @@ BlockScenario BlockScenario::FromSeed(uint64_t seed) {
   if (one_in(2) && scenario.servers > 3) {
     scenario.move_replica = mean(200 * kMillisecond, 2 * kSecond);
   }
-  if (one_in(5)) scenario.kill_writer = mean(kSecond, 4 * kSecond);
+  if (one_in(3)) scenario.kill_writer = mean(500 * kMillisecond, 4 * kSecond);
   if (one_in(3)) scenario.message_loss = 30 + random.Below(400);
+  if (one_in(2)) scenario.commit_delay = mean(kMillisecond, 2 * kSecond);
+  // Only one kind of fault may take what three servers have.
+  const bool loses =
+      scenario.cut_all_power != 0 || scenario.lose_disk != 0 || scenario.flip_bytes != 0;
+  if (one_in(8) && !loses) {
+    scenario.disks = 2;
+    scenario.fail_disk = mean(kSecond, 4 * kSecond);
+  } else if (one_in(8) && !loses) {
+    scenario.lose_file = mean(500 * kMillisecond, 3 * kSecond);
+  }
   return scenario;
 }
 
@@ -50,6 +60,9 @@ std::string BlockScenario::ToString() const {
   add("deposed active", depose_active);
   add("move", move_replica);
   add("killed writer", kill_writer);
+  add("failing disk", fail_disk);
+  add("lost file", lose_file);
+  if (commit_delay != 0) text += fmt::format(", commits {} ms late", commit_delay / kMillisecond);
   if (message_loss != 0) text += fmt::format(", one message in {} lost", message_loss);
   return text;
 }

@@ -8,8 +8,9 @@ namespace {
 constexpr SimTime kReadInterval = 15 * kMillisecond;
 constexpr SimTime kScrubInterval = 700 * kMillisecond;
 constexpr SimTime kRestWithin = 90 * kSecond;
-/// What was damaged last is found by then.
-constexpr SimTime kRestAfter = 3 * kScrubInterval;
+/// What was damaged last is found by then, and doubts are told.
+constexpr SimTime kRestAfter = 13 * kSecond;
+static_assert(kRestAfter > 3 * kScrubInterval);
 
 }  // namespace
 
@@ -50,17 +51,14 @@ void BlockSimulation::Every(SimTime mean, std::function<void()> fault) {
 void BlockSimulation::StartFaults() {
   const BlockScenario& scenario = world_.scenario;
   Every(scenario.kill_process, [this] { KillSome(); });
-  Every(scenario.cut_power, [this] {
-    if (ChunkNode* node = AnyServer()) {
-      node->CutPower();
-      world_.queue.After(world_.Between(100, 3000) * kMillisecond, [node] { node->Start(); });
-    }
-  });
+  Every(scenario.cut_power, [this] { CutSomePower(); });
   Every(scenario.cut_all_power, [this] { CutAllPower(); });
   Every(scenario.pause, [this] { PauseSome(); });
   Every(scenario.partition, [this] { PartitionSome(); });
   Every(scenario.lose_disk, [this] { LoseSomeDisk(); });
   Every(scenario.flip_bytes, [this] { FlipSomeByte(); });
+  Every(scenario.fail_disk, [this] { FailSomeDisk(); });
+  Every(scenario.lose_file, [this] { LoseSomeFile(); });
   Every(scenario.depose_active,
         [this] { world_.active->Depose(world_.Between(10, 900) * kMillisecond); });
   Every(scenario.move_replica, [this] { world_.active->MoveSomething(); });
@@ -71,8 +69,25 @@ void BlockSimulation::StartFaults() {
 void BlockSimulation::KillSome() {
   ChunkNode* node = AnyServer();
   if (node == nullptr) return;
-  node->KillProcess();
+  if (world_.OneIn(4)) {
+    node->StopProcess();
+  } else {
+    node->KillProcess();
+  }
   world_.queue.After(world_.Between(30, 3000) * kMillisecond, [node] { node->Start(); });
+}
+
+void BlockSimulation::CutSomePower() {
+  ChunkNode* node = AnyServer();
+  if (node == nullptr) return;
+  auto cut = [this, node] {
+    if (!node->up()) return;
+    node->CutPower();
+    world_.queue.After(world_.Between(100, 3000) * kMillisecond, [node] { node->Start(); });
+  };
+  if (world_.OneIn(2)) return cut();
+  // In the middle of what it is doing to its disk.
+  node->CutPowerAfter(1 + world_.random.Below(60), cut);
 }
 
 void BlockSimulation::CutAllPower() {
@@ -113,7 +128,12 @@ bool BlockSimulation::AllWhole() {
     if (!server->serving() || server->paused()) return false;
   }
   for (const BlockPlace& place : world_.active->Places()) {
-    if (place.reserved) return false;
+    const bool unwritten =
+        place.reserved && std::none_of(place.chain.begin(), place.chain.end(), [&](ServerId id) {
+          return world_.Server(id).store()->Stat(place.block).ok();
+        });
+    if (unwritten) continue;
+    if (place.chain.size() < 3) return false;
     for (ServerId server : place.chain) {
       const auto content = world_.Server(server).Content(place.block, place.generation,
                                                          world_.scenario.cells_per_block);
@@ -129,6 +149,36 @@ void BlockSimulation::LoseSomeDisk() {
   if (node == nullptr || !AllWhole()) return;
   node->LoseDisk();
   world_.queue.After(world_.Between(30, 2000) * kMillisecond, [node] { node->Start(); });
+}
+
+/// One of the disks reports errors: what it holds is lost to the server until that starts again.
+void BlockSimulation::FailSomeDisk() {
+  ChunkNode* node = AnyServer();
+  if (node == nullptr || !AllWhole()) return;
+  const auto disks = node->store()->Disks();
+  const bool healthy =
+      std::all_of(disks.begin(), disks.end(), [](const auto& disk) { return disk.healthy; });
+  if (!healthy) return;
+  SIM_TRACE(world_.trace, "server {}: a disk fails", node->id());
+  node->disk().FailSync(0);
+  node->disk().FailWrite(0);
+  if (world_.OneIn(2)) {
+    node->disk().FailSync(1 + world_.random.Below(4));
+  } else {
+    node->disk().FailWrite(1 + world_.random.Below(10));
+  }
+}
+
+/// Somebody removes a replica's file.
+void BlockSimulation::LoseSomeFile() {
+  ChunkNode* node = AnyServer();
+  const std::vector<BlockPlace> places = world_.active->Places();
+  if (node == nullptr || places.empty() || !AllWhole()) return;
+  const BlockPlace& place = places[world_.random.Below(places.size())];
+  const auto stat = node->store()->Stat(place.block);
+  if (!stat.ok()) return;
+  SIM_TRACE(world_.trace, "server {}: the file of block {} is gone", node->id(), place.block);
+  (void)node->disk().Remove(stat->file_path).ok();
 }
 
 void BlockSimulation::FlipSomeByte() {
@@ -149,8 +199,12 @@ void BlockSimulation::KillSomeWriter() {
   const size_t number = world_.random.Below(writers_.size());
   SIM_TRACE(world_.trace, "writer {} dies", number);
   writers_[number]->Kill();
-  world_.queue.After(world_.Between(1, 500) * kMillisecond, [this, number] {
-    if (!world_.calm) StartWriter(number);
+  // Together with a server that has half of what it was sent.
+  if (world_.OneIn(3)) KillSome();
+  if (world_.scenario.cut_power != 0 && world_.OneIn(3)) CutSomePower();
+  const SimTime away = world_.OneIn(2) ? 500 : 20'000;
+  world_.queue.After(world_.Between(1, away) * kMillisecond, [this, number] {
+    if (!world_.calm && writers_[number]->dead()) StartWriter(number);
   });
 }
 
@@ -176,8 +230,24 @@ void BlockSimulation::ReadSomething() {
   const auto& files = world_.active->files();
   const auto place = world_.active->Locate(files[world_.random.Below(files.size())]);
   if (!place.ok()) return;
-  ChunkNode& node = world_.Server(place->chain[world_.random.Below(place->chain.size())]);
-  if (node.serving() && !node.paused()) CheckReplica(*place, node);
+  const auto known = remembered_.try_emplace(place->inode, *place).first;
+  if (world_.OneIn(4)) ReadFrom(known->second);
+  if (world_.OneIn(60)) known->second = *place;
+  ReadFrom(*place);
+}
+
+void BlockSimulation::ReadFrom(const BlockPlace& place) {
+  ChunkNode& node = world_.Server(place.chain[world_.random.Below(place.chain.size())]);
+  if (!node.serving() || node.paused()) return;
+  const auto replaced = world_.replaced.find({place.block, place.generation});
+  if (replaced == world_.replaced.end()) return CheckReplica(place, node);
+  // A server that is cut off does not know yet. One that was told what left its chains does.
+  if (node.orders_of() <= replaced->second) return;
+  if (node.store()->Read(place.block, place.generation, 0, kPageBytes).ok()) {
+    return world_.Fail(fmt::format("server {} serves block {} as of generation {}, which is over",
+                                   node.id(), place.block, place.generation));
+  }
+  ++world_.counts.stale_refused;
 }
 
 void BlockSimulation::CheckReplica(const BlockPlace& place, ChunkNode& node) {
@@ -212,8 +282,18 @@ void BlockSimulation::MakePeace() {
   SIM_TRACE(world_.trace, "peace");
   world_.network.MendAll();
   world_.network.SetLoss(0);
-  for (auto& [number, server] : world_.servers) server->Start();
-  for (auto& writer : writers_) writer->Stop();
+  for (auto& [number, server] : world_.servers) {
+    server->MendDisks();
+    server->Start();
+  }
+  const bool die = world_.scenario.kill_writer != 0 && world_.OneIn(2);
+  for (auto& writer : writers_) {
+    if (die) {
+      writer->Kill();
+    } else {
+      writer->Stop();
+    }
+  }
 }
 
 bool BlockSimulation::AtRest() {
@@ -250,8 +330,8 @@ void BlockSimulation::CheckEnd() {
         continue;
       }
       CheckReplica(place, *server);
-      // What a writer that died had on its way may be on some and not on others.
-      if (first && *first != *content && world_.scenario.kill_writer == 0) {
+      // Also what a writer that died had on its way is on all, or on none.
+      if (first && *first != *content) {
         world_.Fail(fmt::format("in the end replicas of block {} differ", place.block));
       }
       first = *content;

@@ -2,6 +2,7 @@
 // (README.md).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,14 +35,19 @@ class BlockSimulation {
   void Every(SimTime mean, std::function<void()> fault);
   void StartFaults();
   void KillSome();
+  void CutSomePower();
   void CutAllPower();
   void PauseSome();
   void PartitionSome();
   void LoseSomeDisk();
   void FlipSomeByte();
+  void FailSomeDisk();
+  void LoseSomeFile();
   void KillSomeWriter();
   void StartWriter(size_t number);
   void ReadSomething();
+  /// With locations that may be out of date.
+  void ReadFrom(const BlockPlace& place);
   void Scrub();
   void CheckReplica(const BlockPlace& place, ChunkNode& node);
   void MakePeace();
@@ -55,6 +61,7 @@ class BlockSimulation {
   BlockWorld world_;
   std::vector<std::unique_ptr<BlockWriterSim>> writers_;
   Party next_party_ = kFirstWriter;
+  std::map<InodeId, BlockPlace> remembered_;  // by readers
 };
 
 }  // namespace tercet::sim

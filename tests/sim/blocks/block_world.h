@@ -38,6 +38,10 @@ struct BlockScenario {
   SimTime depose_active = 0;
   SimTime move_replica = 0;
   SimTime kill_writer = 0;
+  SimTime fail_disk = 0;
+  SimTime lose_file = 0;
+  int disks = 1;              // of each server
+  SimTime commit_delay = 0;   // at most, of reserved blocks
   uint64_t message_loss = 0;  // one in so many
 
   static BlockScenario FromSeed(uint64_t seed);
@@ -56,6 +60,10 @@ struct BlockCounts {
   uint64_t accepted_suspects = 0;
   uint64_t pulled_bytes = 0;
   uint64_t held_bases = 0;  // targets that still had a stale replica
+  uint64_t doubts = 0;      // reported
+  uint64_t comparisons = 0;
+  uint64_t settled_doubts = 0;  // all were equal
+  uint64_t stale_refused = 0;   // reads of places that are not in force any more
 };
 
 struct BlockWorld {
@@ -84,6 +92,8 @@ struct BlockWorld {
   std::map<uint32_t, std::unique_ptr<ChunkNode>> servers;
   std::unique_ptr<ActiveNode> active;
   std::map<InodeId, CellHistory> histories;  // each file has one block
+  /// When each generation of a block was replaced by the next.
+  std::map<std::pair<BlockId, Generation>, SimTime> replaced;
 };
 
 }  // namespace tercet::sim

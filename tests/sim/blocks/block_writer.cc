@@ -49,15 +49,18 @@ void BlockWriterSim::EnsurePlace() {
   auto place = world_.active->Allocate(session_, inode_);
   if (!place.ok()) return;
   place_ = *place;
+  commit_at_ = world_.queue.now() + world_.Between(0, world_.scenario.commit_delay);
   connection_ = nullptr;
 }
 
 void BlockWriterSim::CommitIfNeeded() {
-  if (!place_->reserved || !has_data_) return;
+  if (!place_->reserved || !has_data_ || world_.queue.now() < commit_at_) return;
   if (!world_.active->serving() || world_.network.IsCut(party_, kActiveParty)) return;
   const Status committed = world_.active->CommitWrite(
       session_, *place_, uint64_t{world_.scenario.cells_per_block} * kCellBytes);
-  if (committed.ok()) place_->reserved = false;
+  if (!committed.ok()) return;
+  place_->reserved = false;
+  uncommitted_.clear();
 }
 
 void BlockWriterSim::SendAll() {
@@ -152,6 +155,7 @@ void BlockWriterSim::OnAnswer(uint64_t chain, WriteId write, SimTime sent, const
                             [&](const Pending& pending) { return pending.write == write; });
   if (found == pending_.end()) return;
   history().Acknowledge(write, world_.queue.now());
+  if (place_->reserved) uncommitted_.push_back(write);
   pending_.erase(found);
 }
 

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "tests/sim/blocks/active_node.h"
 #include "tests/sim/blocks/block_world.h"
@@ -20,6 +21,7 @@ class BlockWriterSim {
   void Kill() {
     ++life_;
     dead_ = true;
+    for (WriteId write : uncommitted_) history().Disown(write);
   }
   /// Begins nothing more.
   void Stop() { stopping_ = true; }
@@ -58,10 +60,13 @@ class BlockWriterSim {
   uint64_t head_incarnation_ = 0;
   uint64_t chain_number_ = 0;  // grows when the chain is given up
   std::deque<Pending> pending_;
+  std::vector<WriteId>
+      uncommitted_;  // acknowledged, in a block that no commit of this writer named
   bool syncing_ = false;
   SimTime sync_sent_ = 0;
   bool recovering_ = false;
   bool has_data_ = false;
+  SimTime commit_at_ = 0;
   uint64_t life_ = 1;
   bool dead_ = false;
   bool stopping_ = false;

@@ -24,6 +24,8 @@ void CellHistory::Sync(SimTime sent) {
   }
 }
 
+void CellHistory::Disown(WriteId write) { writes_[write - 1].acknowledged = kNever; }
+
 void CellHistory::ForgetUnsynced() {
   for (Write& write : writes_) {
     if (!write.synced) write.acknowledged = kNever;

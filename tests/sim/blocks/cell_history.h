@@ -23,6 +23,8 @@ class CellHistory {
   void Acknowledge(WriteId write, SimTime now);
   /// A sync was acknowledged that was sent at `sent`: it covers all that was acknowledged before.
   void Sync(SimTime sent);
+  /// The writer died before a commit named the block: nobody counts on it any more.
+  void Disown(WriteId write);
   /// All replicas may have lost what was not synced: it may be there or not.
   void ForgetUnsynced();
 

@@ -13,7 +13,8 @@ constexpr SimTime kLinkDeadline = 2 * kSecond;
 constexpr SimTime kAskDeadline = 2 * kSecond;
 constexpr SimTime kHeartbeat = 300 * kMillisecond;
 constexpr SimTime kRetry = 200 * kMillisecond;
-constexpr const char* kFolder = "/data";
+
+std::string FolderOf(int disk) { return "/data" + std::to_string(disk); }
 
 Status Refused() { return Status(StatusCode::kUnavailable, "the server does not answer"); }
 
@@ -32,6 +33,10 @@ std::string PieceCrcs(uint32_t offset, std::string_view data) {
 
 /// A frame under way here: answered when the local part and the one downstream are done.
 struct ChunkNode::Operation {
+  BlockId block;
+  Generation generation;
+  bool change_begun = false;  // when it fails, some replicas may have it
+  uint64_t incarnation = 0;   // of this server
   int parts = 1;
   Status status;
   ServerId failed;
@@ -59,7 +64,13 @@ ChunkNode::ChunkNode(BlockWorld& world, ServerId id)
       id_(id),
       disk_(std::make_unique<SimDisk>()),
       clock_(world.queue, 1'000'000, 0) {
-  (void)disk_->MakeDirectories(kFolder).ok();
+  MakeFolders();
+}
+
+void ChunkNode::MakeFolders() {
+  for (int i = 0; i < world_.scenario.disks; ++i) {
+    (void)disk_->MakeDirectories(FolderOf(i)).ok();
+  }
 }
 
 ChunkNode::~ChunkNode() {
@@ -71,9 +82,11 @@ ChunkNode::~ChunkNode() {
 
 void ChunkNode::OpenStore() {
   BlockStoreOptions options;
-  StoreDiskOptions disk;
-  disk.path = kFolder;
-  options.disks = {disk};
+  for (int i = 0; i < world_.scenario.disks; ++i) {
+    StoreDiskOptions disk;
+    disk.path = FolderOf(i);
+    options.disks.push_back(disk);
+  }
   options.reserve_bytes = 0;
   options.index_io = IndexIo::kDiskInSteps;
   options.settle_interval_ms = 400;
@@ -102,30 +115,75 @@ void ChunkNode::Start() {
 void ChunkNode::KillProcess() {
   if (!up()) return;
   SIM_TRACE(world_.trace, "server {} is killed", id_);
+  disk_->KillProcess();  // before the store can close anything
+  ForgetProcess();
+}
+
+void ChunkNode::StopProcess() {
+  if (!up()) return;
+  SIM_TRACE(world_.trace, "server {} is stopped", id_);
+  while (!links_.empty()) {
+    const auto& [next, link] = *links_.begin();
+    FailLink(next, link->connection->number);
+  }
+  ForgetProcess();
+}
+
+void ChunkNode::ForgetProcess() {
   ++incarnation_;
   serving_ = false;
-  disk_->KillProcess();  // before the store can close anything
   pulls_.clear();
   links_.clear();
   newest_link_.clear();
   done_.clear();
   backlog_.clear();
   paused_until_ = 0;
+  orders_of_ = -1;
   store_.reset();
+  if (std::exchange(power_cut_, nullptr) == nullptr) return;
+  // It was about to lose its power, or has lost it.
+  disk_->Crash(world_.random);
+  ++boots_;
 }
 
 void ChunkNode::CutPower() {
+  power_cut_ = nullptr;
   KillProcess();
   SIM_TRACE(world_.trace, "server {} loses power", id_);
   disk_->Crash(world_.random);
   ++boots_;
 }
 
+void ChunkNode::CutPowerAfter(uint64_t changes, std::function<void()> cut) {
+  disk_->CutPowerAfter(changes);
+  power_cut_ = std::move(cut);
+  AwaitPowerCut(incarnation_);
+}
+
+/// Whether or not it does anything more: soon it is over.
+void ChunkNode::MendDisks() {
+  if (!up()) return;
+  disk_->FailSync(0);
+  disk_->FailWrite(0);
+  const auto disks = store_->Disks();
+  const bool healthy =
+      std::all_of(disks.begin(), disks.end(), [](const auto& disk) { return disk.healthy; });
+  if (healthy) return;
+  StopProcess();
+  Start();
+}
+
+void ChunkNode::AwaitPowerCut(uint64_t incarnation) {
+  world_.queue.After(300 * kMillisecond, [this, incarnation] {
+    if (incarnation == incarnation_ && power_cut_ != nullptr) std::exchange(power_cut_, nullptr)();
+  });
+}
+
 void ChunkNode::LoseDisk() {
   KillProcess();
   SIM_TRACE(world_.trace, "server {} gets an empty disk", id_);
   disk_ = std::make_unique<SimDisk>();
-  (void)disk_->MakeDirectories(kFolder).ok();
+  MakeFolders();
 }
 
 void ChunkNode::PauseUntil(SimTime until) {
@@ -151,6 +209,7 @@ void ChunkNode::Receive(const ConnectionPtr& connection, uint64_t incarnation,
     return;
   }
   handle();
+  if (power_cut_ != nullptr && disk_->power_is_cut()) std::exchange(power_cut_, nullptr)();
 }
 
 /// A server serves nothing before it knows what left its chains while it was away.
@@ -162,15 +221,37 @@ void ChunkNode::FetchTasks() {
   world_.queue.After(kRetry + world_.Between(0, kRetry), again);
   const auto party = static_cast<Party>(id_.value());
   if (world_.network.IsCut(party, kActiveParty) || !world_.active->serving()) return;
-  const Epoch epoch = world_.active->epoch();
-  const std::vector<DeleteOrder> orders = world_.active->OrdersFor(id_);
-  world_.network.Answer(kActiveParty, party, [this, incarnation, epoch, orders] {
-    if (incarnation != incarnation_ || serving_ || paused()) return;
-    if (!store_->ObserveEpoch(epoch).ok()) return;
-    for (const DeleteOrder& order : orders) store_->Doom(order.block, order.generation);
-    serving_ = true;
-    TakeOrders(orders);
-  });
+  const RegistrationAnswer answer = world_.active->Register(id_);
+  world_.network.Answer(kActiveParty, party,
+                        [this, incarnation, answer, given_out = world_.queue.now()] {
+                          if (incarnation != incarnation_ || serving_ || paused()) return;
+                          if (!store_->ObserveEpoch(answer.epoch).ok()) return;
+                          store_->RaiseCreateFloor(answer.next_block);
+                          for (const DeleteOrder& order : answer.orders)
+                            store_->Doom(order.block, order.generation);
+                          serving_ = true;
+                          TakeOrders(given_out, answer.orders);
+                        });
+}
+
+/// What the next heartbeat reports as bad.
+std::vector<BadReplicaNote> ChunkNode::NotesOf(const std::vector<BadReplicaFound>& found) {
+  std::vector<BadReplicaNote> notes;
+  for (const BadReplicaFound& bad : found) {
+    if (bad.fault == ReplicaFault::kDoubtful) ++world_.counts.doubts;
+    notes.push_back({bad.block, bad.generation, id_, static_cast<uint8_t>(bad.fault)});
+  }
+  // What comparing digests finds.
+  for (const BlockPlace& place : world_.active->Places()) {
+    const bool member = std::find(place.chain.begin(), place.chain.end(), id_) != place.chain.end();
+    const StatusCode code = store_->Stat(place.block).code();
+    const bool missing = code == StatusCode::kNotFound || code == StatusCode::kIo;
+    if (member && !place.reserved && missing) {
+      notes.push_back(
+          {place.block, place.generation, id_, static_cast<uint8_t>(BadReplica::kMissing)});
+    }
+  }
+  return notes;
 }
 
 void ChunkNode::Heartbeat() {
@@ -184,32 +265,22 @@ void ChunkNode::Heartbeat() {
     return;
   }
   store_->Maintain();
-  std::vector<BadReplicaNote> notes;
   const auto found = store_->TakeBadReplicas(100);
-  for (const BadReplicaFound& bad : found) {
-    notes.push_back({bad.block, bad.generation, id_, static_cast<uint8_t>(bad.fault)});
-  }
-  // What comparing digests finds.
-  for (const BlockPlace& place : world_.active->Places()) {
-    const bool member = std::find(place.chain.begin(), place.chain.end(), id_) != place.chain.end();
-    if (member && !place.reserved && store_->Stat(place.block).code() == StatusCode::kNotFound) {
-      notes.push_back(
-          {place.block, place.generation, id_, static_cast<uint8_t>(BadReplica::kMissing)});
-    }
-  }
-  world_.active->NoteBad(id_, notes);
-  store_->AcknowledgeBadReplicas(found);
+  world_.active->NoteBad(id_, NotesOf(found));
   world_.active->ConfirmDeleted(id_, done_);
   done_.clear();
   const Epoch epoch = world_.active->epoch();
   const std::vector<DeleteOrder> orders = world_.active->OrdersFor(id_);
-  world_.network.Answer(kActiveParty, party, [this, incarnation, epoch, orders] {
-    if (incarnation != incarnation_ || paused()) return;
-    if (store_->ObserveEpoch(epoch).ok()) TakeOrders(orders);
-  });
+  world_.network.Answer(kActiveParty, party,
+                        [this, incarnation, epoch, orders, found, given_out = world_.queue.now()] {
+                          if (incarnation != incarnation_ || paused()) return;
+                          store_->AcknowledgeBadReplicas(found);
+                          if (store_->ObserveEpoch(epoch).ok()) TakeOrders(given_out, orders);
+                        });
 }
 
-void ChunkNode::TakeOrders(const std::vector<DeleteOrder>& orders) {
+void ChunkNode::TakeOrders(SimTime given_out, const std::vector<DeleteOrder>& orders) {
+  orders_of_ = std::max(orders_of_, given_out);
   for (const DeleteOrder& order : orders) {
     store_->Doom(order.block, order.generation);
     if (order.hold) continue;
@@ -235,17 +306,26 @@ void ChunkNode::OnFrame(const ConnectionPtr& connection, const WriteFrame& frame
   }
   auto operation = std::make_shared<Operation>();
   operation->reply = std::move(reply);
-  const auto stat = store_->Stat(frame.block);
-  Status status = stat.status();
-  if (stat.ok() && stat->generation != frame.generation) {
-    status = Status(StatusCode::kStaleGeneration, "another generation here");
-  }
-  if (status.code() == StatusCode::kNotFound && frame.create) status = Status::Ok();
+  operation->block = frame.block;
+  operation->generation = frame.generation;
+  operation->incarnation = incarnation_;
+  Status status = CheckBefore(frame);
   if (status.ok()) {
+    operation->change_begun = frame.write != 0;
     if (!frame.downstream.empty()) Forward(frame, operation);
     status = Apply(frame);
   }
   FinishPart(operation, status, status.ok() ? ServerId() : id_);
+}
+
+/// Before a frame is passed on.
+Status ChunkNode::CheckBefore(const WriteFrame& frame) {
+  if (frame.write != 0) {
+    return store_->BeginChange(frame.block, frame.generation, frame.create);
+  }
+  ASSIGN_OR_RETURN(const ReplicaStat stat, store_->Stat(frame.block));
+  if (stat.generation == frame.generation) return Status::Ok();
+  return Status(StatusCode::kStaleGeneration, "another generation here");
 }
 
 Status ChunkNode::Apply(const WriteFrame& frame) {
@@ -326,7 +406,12 @@ void ChunkNode::FinishPart(const std::shared_ptr<Operation>& operation, const St
     operation->status = status;
     operation->failed = failed;
   }
-  if (--operation->parts == 0) operation->reply(operation->status, operation->failed);
+  if (--operation->parts > 0) return;
+  if (operation->incarnation != incarnation_) return;  // of a process that is gone
+  if (operation->change_begun && !operation->status.ok()) {
+    store_->NoteDoubtful(operation->block, operation->generation);
+  }
+  operation->reply(operation->status, operation->failed);
 }
 
 // ---- commands ----
@@ -334,10 +419,16 @@ void ChunkNode::FinishPart(const std::shared_ptr<Operation>& operation, const St
 Result<SealAnswer> ChunkNode::OnSeal(Epoch epoch, const SealEffect& seal, BlockId block) {
   if (!serving_) return Refused();
   RETURN_IF_ERROR(store_->ObserveEpoch(epoch));
-  ASSIGN_OR_RETURN(const SealResult sealed,
-                   store_->Seal(block, seal.generation, seal.create_if_absent, seal.verify,
-                                seal.accept_suspect));
+  const auto result =
+      store_->Seal(block, seal.generation, seal.create_if_absent, seal.verify, seal.accept_suspect);
   SealAnswer answer;
+  if (result.code() == StatusCode::kStaleGeneration) {
+    ASSIGN_OR_RETURN(const ReplicaStat stat, store_->Stat(block));
+    answer.newer = stat.generation;
+    return answer;
+  }
+  RETURN_IF_ERROR(result.status());
+  const SealResult& sealed = *result;
   answer.absent = sealed.absent;
   answer.before = sealed.before;
   answer.length = sealed.length;

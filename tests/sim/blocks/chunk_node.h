@@ -13,6 +13,7 @@
 #include "chunkserver/replication/replica_pull.h"
 #include "chunkserver/store/block_store.h"
 #include "common/env/sim_disk.h"
+#include "metaserver/ops/replica_operations.h"
 #include "metaserver/repair/reconfiguration.h"
 #include "tests/sim/blocks/block_world.h"
 #include "tests/sim/machine_clock.h"
@@ -45,6 +46,13 @@ struct DeleteOrder {
   bool hold = false;
 };
 
+/// What the active tells a server that registers.
+struct RegistrationAnswer {
+  Epoch epoch;
+  BlockId next_block;  // ids from it on were not given out
+  std::vector<DeleteOrder> orders;
+};
+
 class ChunkNode {
  public:
   using Reply = std::function<void(const Status&, ServerId failed)>;
@@ -62,8 +70,14 @@ class ChunkNode {
   // ---- life ----
   void Start();
   void KillProcess();
+  /// In order, with what it has under way answered.
+  void StopProcess();
   void CutPower();
+  /// `cut` is called when the disk has no power any more: after `changes` to it.
+  void CutPowerAfter(uint64_t changes, std::function<void()> cut);
   void LoseDisk();
+  /// No disk fails any more; one that has failed comes back with a new start.
+  void MendDisks();
   void PauseUntil(SimTime until);
   bool paused() const { return world_.queue.now() < paused_until_; }
 
@@ -81,6 +95,8 @@ class ChunkNode {
                                uint32_t length);
 
   // ---- for checks ----
+  /// When the orders were given out that it knows.
+  SimTime orders_of() const { return orders_of_; }
   /// Which write filled each cell; an error when the replica cannot be read.
   Result<std::vector<WriteId>> Content(BlockId block, Generation generation, uint32_t cells);
 
@@ -89,15 +105,20 @@ class ChunkNode {
   struct Link;
   struct Pull;
 
+  void MakeFolders();
   void OpenStore();
+  void AwaitPowerCut(uint64_t incarnation);
+  void ForgetProcess();
   void FetchTasks();
   void Heartbeat();
-  void TakeOrders(const std::vector<DeleteOrder>& orders);
+  void TakeOrders(SimTime given_out, const std::vector<DeleteOrder>& orders);
+  std::vector<BadReplicaNote> NotesOf(const std::vector<BadReplicaFound>& found);
   Link& LinkTo(ServerId next);
   void Forward(const WriteFrame& frame, const std::shared_ptr<Operation>& operation);
   void FailLink(ServerId next, uint64_t number);
   void FinishPart(const std::shared_ptr<Operation>& operation, const Status& status,
                   ServerId failed);
+  Status CheckBefore(const WriteFrame& frame);
   Status Apply(const WriteFrame& frame);
 
   void PullStep(const std::shared_ptr<Pull>& pull);
@@ -118,6 +139,8 @@ class ChunkNode {
   std::map<Party, uint64_t> newest_link_;  // of other servers: older ones are not listened to
   std::map<BlockId, std::shared_ptr<Pull>> pulls_;
   std::vector<DeleteOrder> done_;
+  SimTime orders_of_ = -1;
+  std::function<void()> power_cut_;
 };
 
 }  // namespace tercet::sim

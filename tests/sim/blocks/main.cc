@@ -16,10 +16,14 @@ SeedResult RunSimulation(uint64_t seed, Trace::Mode mode) {
   result.virtual_time = outcome.time;
   result.recovery = outcome.recovery;
   const BlockCounts& counts = outcome.counts;
-  result.figures = {
-      counts.writes,      outcome.acknowledged,     counts.reads,      counts.recoveries,
-      counts.commits,     counts.failed_attempts,   counts.conflicts,  counts.faults,
-      counts.depositions, counts.accepted_suspects, counts.held_bases, counts.pulled_bytes >> 10};
+  result.figures = {counts.writes,         outcome.acknowledged,
+                    counts.reads,          counts.recoveries,
+                    counts.commits,        counts.failed_attempts,
+                    counts.conflicts,      counts.faults,
+                    counts.depositions,    counts.accepted_suspects,
+                    counts.held_bases,     counts.pulled_bytes >> 10,
+                    counts.doubts,         counts.comparisons,
+                    counts.settled_doubts, counts.stale_refused};
   return result;
 }
 
@@ -42,7 +46,11 @@ int main(int argc, char** argv) {
                      "depositions",
                      "accepted suspects",
                      "pulls onto a base",
-                     "KiB pulled"};
+                     "KiB pulled",
+                     "doubts",
+                     "comparisons",
+                     "of them equal",
+                     "stale reads refused"};
   program.run = tercet::sim::RunSimulation;
   return tercet::sim::RunSeedProgram(program, argc, argv);
 }
