@@ -50,6 +50,7 @@ Result<FileBlockRecord> ReserveBlock(OperationContext& context, InodeId inode,
   placement.wanted = record.replicas;
   placement.minimum = record.min_replicas;
   placement.bytes = record.block_size_bytes;
+  placement.least_bytes = kLeastRoomForNewBlock;
   placement.exclude = exclude;
   placement.rule = &rule;
   FileBlockRecord block;

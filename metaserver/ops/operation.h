@@ -18,11 +18,17 @@
 
 namespace tercet {
 
+/// PlacementRequest::least_bytes for a block that was not written yet.
+inline constexpr uint64_t kLeastRoomForNewBlock = 1 << 20;
+
 /// What is wanted of new replicas of one block.
 struct PlacementRequest {
   int wanted = 1;   // how many new ones
   int minimum = 1;  // with fewer the choice fails
   uint64_t bytes = 0;
+  /// Servers with room for so much only are chosen as well when too few have room for `bytes`: what
+  /// is written may be small, and a writer that finds a disk full goes on elsewhere. 0: `bytes`.
+  uint64_t least_bytes = 0;
   /// Not to be chosen.
   std::span<const ServerId> exclude;
   /// Servers that have the block and stay in its chain: not chosen, but they count for the rule's

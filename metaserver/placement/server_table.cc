@@ -165,9 +165,18 @@ Result<std::vector<ServerId>> ChooseReplicas(std::span<const ServerState* const>
   const uint64_t usual_us = UsualLatency(servers);
   std::vector<Candidate> candidates;
   candidates.reserve(reachable.servers.size());
+  std::vector<Candidate> nearly_full;
   for (const ServerState* server : reachable.servers) {
     const uint64_t weight = WeightFor(*server, request.bytes, usual_us, options);
-    if (weight > 0) candidates.push_back({server, weight, places.Of(*server)});
+    if (weight > 0) {
+      candidates.push_back({server, weight, places.Of(*server)});
+    } else if (request.least_bytes > 0) {
+      const uint64_t least = WeightFor(*server, request.least_bytes, usual_us, options);
+      if (least > 0) nearly_full.push_back({server, least, places.Of(*server)});
+    }
+  }
+  if (candidates.size() < static_cast<size_t>(request.wanted)) {
+    candidates.insert(candidates.end(), nearly_full.begin(), nearly_full.end());
   }
   if (candidates.size() < minimum) {
     return Status(StatusCode::kNoSpace, "only " + std::to_string(candidates.size()) + " of " +

@@ -121,6 +121,7 @@ Result<std::vector<ServerId>> BlockRecovery::ChooseTargets(const OwnedBlock& own
   placement.wanted = wanted;
   placement.minimum = wanted;
   placement.bytes = owned.file.block_size_bytes;
+  if (owned.block.reserved) placement.least_bytes = kLeastRoomForNewBlock;
   placement.exclude = exclude;
   placement.keep = members.keep;
   placement.rule = &rule;

@@ -89,6 +89,32 @@ TEST_F(ServerTableTest, FullServersAreLeftOutAndNoSpaceIsTold) {
   EXPECT_EQ(Choose(3, 3).code(), StatusCode::kNoSpace);
 }
 
+TEST_F(ServerTableTest, NearlyFullServersTakeNewBlocksOnlyWhenThereAreTooFewOthers) {
+  PlacementRequest request;
+  request.wanted = 3;
+  request.minimum = 2;
+  request.bytes = kBlock;
+  request.least_bytes = kLeastRoomForNewBlock;
+  const uint64_t reserve = table_.options().disk_reserve_bytes;
+  AddAlive(1, 100 * kGiB);
+  AddAlive(2, 100 * kGiB);
+  AddAlive(3, reserve + (10 << 20));
+  AddAlive(4, reserve + kLeastRoomForNewBlock - 1);
+  auto chosen = table_.Choose(request);
+  ASSERT_TRUE(chosen.ok()) << chosen.status().ToString();
+  EXPECT_EQ(std::set<ServerId>(chosen->begin(), chosen->end()),
+            (std::set<ServerId>{ServerId(1), ServerId(2), ServerId(3)}));
+  AddAlive(5, 100 * kGiB);
+  for (int i = 0; i < 50; ++i) {
+    chosen = table_.Choose(request);
+    ASSERT_TRUE(chosen.ok());
+    EXPECT_EQ(std::count(chosen->begin(), chosen->end(), ServerId(3)), 0);
+  }
+  const std::vector exclude{ServerId(1), ServerId(2), ServerId(5)};
+  request.exclude = exclude;
+  EXPECT_EQ(table_.Choose(request).code(), StatusCode::kNoSpace) << "one is fewer than two";
+}
+
 TEST_F(ServerTableTest, EachDiskKeepsItsReserve) {
   const PlacementOptions options = table_.options();
   // A block fits onto the disk, but not onto what is left of it behind the reserve.
