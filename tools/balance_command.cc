@@ -1,7 +1,6 @@
 // tercet balance plan|start|status|pause|resume|stop
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -114,47 +113,47 @@ int Control(const Arguments& arguments, const AdminClient& client,
 
 }  // namespace
 
-void AddBalanceCommand(CLI::App& app, int* exit_status) {
+void AddBalanceCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* balance = app.add_subcommand("balance", "make the servers equally full");
-  balance->require_subcommand(1);
+  Command balance = app.AddSubcommand("balance", "make the servers equally full");
+  balance.RequireSubcommand();
   const auto add = [&](const char* name, const char* what,
                        std::function<int(const Arguments&, const AdminClient&)> run) {
-    CLI::App* command = balance->add_subcommand(name, what);
-    AddAdminOptions(*command, arguments.get());
-    command->callback([=] {
+    Command command = balance.AddSubcommand(name, what);
+    AddAdminOptions(command, arguments.get());
+    command.OnRun([=] {
       *exit_status =
           WithAdmin(*arguments, [&](const AdminClient& client) { return run(*arguments, client); });
     });
     return command;
   };
-  CLI::App* plan = add("plan", "what would be moved, and how long it would take", Plan);
-  CLI::App* start = add("start", "begin; it goes on over restarts and failovers", Start);
-  start->add_option("--plan", arguments->plan, "the plan that `tercet balance plan` printed")
-      ->type_name("HEX");
-  for (CLI::App* command : {plan, start}) {
+  Command plan = add("plan", "what would be moved, and how long it would take", Plan);
+  Command start = add("start", "begin; it goes on over restarts and failovers", Start);
+  start.AddOption("--plan", arguments->plan, "the plan that `tercet balance plan` printed")
+      .TypeName("HEX");
+  for (Command command : {plan, start}) {
     command
-        ->add_option("--threshold", arguments->threshold,
-                     "even enough: all within so many percentage points of the mean")
-        ->check(CLI::Range(0.5, 50.0))
-        ->capture_default_str();
+        .AddOption("--threshold", arguments->threshold,
+                   "even enough: all within so many percentage points of the mean")
+        .InRange(0.5, 50.0)
+        .ShowDefault();
   }
   add("status", "how far it is", Show)
-      ->add_flag("--watch", arguments->watch, "again every second while it runs");
+      .AddFlag("--watch", arguments->watch, "again every second while it runs");
   add("pause", "what runs now ends, nothing new begins",
       [](const Arguments& given, const AdminClient& client) {
         return Control(given, client, wire::BalanceAction::PAUSE);
       });
-  CLI::App* resume = add("resume", "go on", [](const Arguments& given, const AdminClient& client) {
+  Command resume = add("resume", "go on", [](const Arguments& given, const AdminClient& client) {
     return Control(given, client, wire::BalanceAction::RESUME);
   });
   add("stop", "end it; what was moved stays where it is",
       [](const Arguments& given, const AdminClient& client) {
         return Control(given, client, wire::BalanceAction::STOP);
       });
-  for (CLI::App* command : {start, resume}) {
-    command->add_flag("--wait", arguments->wait,
-                      "until it has ended; exit status 1 if it did not get done");
+  for (Command command : {start, resume}) {
+    command.AddFlag("--wait", arguments->wait,
+                    "until it has ended; exit status 1 if it did not get done");
   }
 }
 

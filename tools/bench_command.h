@@ -1,13 +1,11 @@
 // The parts of `tercet bench`.
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include "common/config/command_line.h"
 
 namespace tercet {
 
-void AddMetaBench(CLI::App& bench, int* exit_status);
-void AddDataBench(CLI::App& bench, int* exit_status);
+void AddMetaBench(Command bench, int* exit_status);
+void AddDataBench(Command bench, int* exit_status);
 
 }  // namespace tercet

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdlib>
 #include <deque>
@@ -375,49 +374,45 @@ int RunDataBench(const DataBenchOptions& options) {
 
 }  // namespace
 
-void AddDataBench(CLI::App& bench, int* exit_status) {
+void AddDataBench(Command bench, int* exit_status) {
   auto options = std::make_shared<DataBenchOptions>();
-  CLI::App* command =
-      bench.add_subcommand("data", "write and read blocks on the chunk servers, verified");
-  command->add_option("--meta", options->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  command->add_option("--files", options->files, "how many files")
-      ->check(CLI::Range(1, 99'999))
-      ->capture_default_str();
-  auto* size =
-      command
-          ->add_option("--size", options->size_bytes, "bytes of each file, also as 64MiB or 1GiB")
-          ->transform(CLI::AsSizeValue(false))
-          ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 44))
-          ->capture_default_str();
-  command->add_option("--blocks", options->blocks, "size of each file in whole blocks instead")
-      ->check(CLI::Range(1, 1 << 20))
-      ->excludes(size);
-  command->add_option("--threads", options->threads, "files or random operations at once")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
+  Command command =
+      bench.AddSubcommand("data", "write and read blocks on the chunk servers, verified");
+  command.AddOption("--meta", options->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  command.AddOption("--files", options->files, "how many files").InRange(1, 99'999).ShowDefault();
+  const CommandOption size =
+      command.AddOption("--size", options->size_bytes, "bytes of each file, also as 64MiB or 1GiB")
+          .ByteSize()
+          .InRange(uint64_t{1}, uint64_t{1} << 44)
+          .ShowDefault();
+  command.AddOption("--blocks", options->blocks, "size of each file in whole blocks instead")
+      .InRange(1, 1 << 20)
+      .Excludes(size);
+  command.AddOption("--threads", options->threads, "files or random operations at once")
+      .InRange(1, 1024)
+      .ShowDefault();
   command
-      ->add_option("--op", options->ops,
-                   "what to do, in this order: write, read, randwrite, randread")
-      ->type_name("OP,…")
-      ->capture_default_str();
-  command->add_option("--io-size", options->io_size, "bytes of each request, at most 1 MiB")
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(1u, kMaxWriteBytes))
-      ->capture_default_str();
-  command->add_option("--window", options->window, "requests in flight for each file in write")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  command->add_option("--count", options->count, "random operations of each thread")
-      ->check(CLI::Range(1, 1'000'000'000))
-      ->capture_default_str();
-  command->add_flag("--sync", options->sync,
-                    "sync each block when it is written, and each random write");
-  command->add_flag("--keep", options->keep, "leave the files");
-  command->add_option("--dir", options->dir, "where, as a path within the file system")
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "as a JSON object");
-  command->callback([=] { *exit_status = RunDataBench(*options); });
+      .AddOption("--op", options->ops,
+                 "what to do, in this order: write, read, randwrite, randread")
+      .TypeName("OP,…")
+      .ShowDefault();
+  command.AddOption("--io-size", options->io_size, "bytes of each request, at most 1 MiB")
+      .ByteSize()
+      .InRange(1u, kMaxWriteBytes)
+      .ShowDefault();
+  command.AddOption("--window", options->window, "requests in flight for each file in write")
+      .InRange(1, 1024)
+      .ShowDefault();
+  command.AddOption("--count", options->count, "random operations of each thread")
+      .InRange(1, 1'000'000'000)
+      .ShowDefault();
+  command.AddFlag("--sync", options->sync,
+                  "sync each block when it is written, and each random write");
+  command.AddFlag("--keep", options->keep, "leave the files");
+  command.AddOption("--dir", options->dir, "where, as a path within the file system").ShowDefault();
+  command.AddFlag("--json", options->json, "as a JSON object");
+  command.OnRun([=] { *exit_status = RunDataBench(*options); });
 }
 
 }  // namespace tercet

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -383,34 +382,33 @@ int RunMetaBench(MetaBenchOptions options) {
 
 }  // namespace
 
-void AddMetaBench(CLI::App& bench, int* exit_status) {
+void AddMetaBench(Command bench, int* exit_status) {
   auto options = std::make_shared<MetaBenchOptions>();
-  CLI::App* command = bench.add_subcommand(
+  Command command = bench.AddSubcommand(
       "meta", "create, find, list, rename and remove files, without their data");
-  command->add_option("--meta", options->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  command->add_option("--files", options->files, "how many files")
-      ->check(CLI::Range(1, 100'000'000))
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "calls at once, each on its own connection")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  command->add_option("--sessions", options->sessions, "sessions that the threads are spread over")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  command->add_option("--directories", options->directories, "directories that the files are in")
-      ->check(CLI::Range(1, 99'999))
-      ->capture_default_str();
+  command.AddOption("--meta", options->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  command.AddOption("--files", options->files, "how many files")
+      .InRange(1, 100'000'000)
+      .ShowDefault();
+  command.AddOption("--threads", options->threads, "calls at once, each on its own connection")
+      .InRange(1, 1024)
+      .ShowDefault();
+  command.AddOption("--sessions", options->sessions, "sessions that the threads are spread over")
+      .InRange(1, 1024)
+      .ShowDefault();
+  command.AddOption("--directories", options->directories, "directories that the files are in")
+      .InRange(1, 99'999)
+      .ShowDefault();
   command
-      ->add_option("--op", options->ops,
-                   "what to do, in this order: create, lookup, getattr, readdir, rename, unlink, "
-                   "mixed; by default each of them once but mixed")
-      ->type_name("OP,…");
-  command->add_flag("--keep", options->keep, "leave the files");
-  command->add_option("--dir", options->dir, "where, as a path within the file system")
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "as a JSON object");
-  command->callback([=] { *exit_status = RunMetaBench(*options); });
+      .AddOption("--op", options->ops,
+                 "what to do, in this order: create, lookup, getattr, readdir, rename, unlink, "
+                 "mixed; by default each of them once but mixed")
+      .TypeName("OP,…");
+  command.AddFlag("--keep", options->keep, "leave the files");
+  command.AddOption("--dir", options->dir, "where, as a path within the file system").ShowDefault();
+  command.AddFlag("--json", options->json, "as a JSON object");
+  command.OnRun([=] { *exit_status = RunMetaBench(*options); });
 }
 
 }  // namespace tercet

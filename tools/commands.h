@@ -2,25 +2,23 @@
 // status.
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include "common/config/command_line.h"
 
 namespace tercet {
 
-void AddDevCommand(CLI::App& app, int* exit_status);
-void AddStatusCommand(CLI::App& app, int* exit_status);
-void AddFileCommand(CLI::App& app, int* exit_status);
-void AddBenchCommand(CLI::App& app, int* exit_status);
-void AddMetaCommand(CLI::App& app, int* exit_status);
-void AddServerCommand(CLI::App& app, int* exit_status);
-void AddDiskCommand(CLI::App& app, int* exit_status);
-void AddRepairCommand(CLI::App& app, int* exit_status);
-void AddBalanceCommand(CLI::App& app, int* exit_status);
-void AddExposureCommand(CLI::App& app, int* exit_status);
-void AddFsckCommand(CLI::App& app, int* exit_status);
-void AddPolicyCommand(CLI::App& app, int* exit_status);
-void AddTrashCommand(CLI::App& app, int* exit_status);
-void AddDrillCommand(CLI::App& app, int* exit_status);
+void AddDevCommand(Command app, int* exit_status);
+void AddStatusCommand(Command app, int* exit_status);
+void AddFileCommand(Command app, int* exit_status);
+void AddBenchCommand(Command app, int* exit_status);
+void AddMetaCommand(Command app, int* exit_status);
+void AddServerCommand(Command app, int* exit_status);
+void AddDiskCommand(Command app, int* exit_status);
+void AddRepairCommand(Command app, int* exit_status);
+void AddBalanceCommand(Command app, int* exit_status);
+void AddExposureCommand(Command app, int* exit_status);
+void AddFsckCommand(Command app, int* exit_status);
+void AddPolicyCommand(Command app, int* exit_status);
+void AddTrashCommand(Command app, int* exit_status);
+void AddDrillCommand(Command app, int* exit_status);
 
 }  // namespace tercet

@@ -214,7 +214,7 @@ class DevCluster {
 
 /// The folder with this program and its siblings.
 std::string DevBinaryFolder();
-/// build/dev in a source tree, else tercet-dev.
+/// TERCET_DEV_DIR if it is set, else build/dev in a source tree, else tercet-dev.
 std::string DefaultDevDirectory();
 
 /// Whether something is mounted there, as /proc/self/mountinfo says: never blocks on a dead mount.

@@ -1,5 +1,4 @@
 // tercet dev up|down|ps|kill|start: a cluster of real processes on this machine.
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -136,75 +135,74 @@ int Start(const DevArguments& arguments) {
   return ExitStatus((*cluster)->Start(arguments.node, PrintProgress));
 }
 
-void AddUp(CLI::App& dev, const std::shared_ptr<DevArguments>& arguments, int* exit_status) {
-  CLI::App* up = dev.add_subcommand(
+Command AddUp(Command dev, const std::shared_ptr<DevArguments>& arguments, int* exit_status) {
+  Command up = dev.AddSubcommand(
       "up", "start the cluster, or whatever of it is not running, and wait until it works");
-  up->add_option("--metaservers", arguments->metaservers, "how many metaservers at least")
-      ->check(CLI::Range(1, 7))
-      ->capture_default_str();
-  up->add_option("--witnesses", arguments->witnesses,
-                 "how many witnesses at least: they vote, but have no namespace")
-      ->check(CLI::Range(0, 7))
-      ->capture_default_str();
-  up->add_option("--chunkservers", arguments->chunkservers,
-                 "how many chunk servers at least; there may be more later")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
-  up->add_option("--mount", arguments->mount, "where to mount; DIR/mnt by default")
-      ->type_name("PATH");
-  up->add_flag("--no-mount", arguments->no_mount, "servers only")->excludes("--mount");
-  up->add_option("--base-port", arguments->base_port, "take ports from here on")
-      ->check(CLI::Range(1024, 65000));
-  up->add_flag("--data-images", arguments->data_images,
-               "new metaservers and witnesses keep their data in a file system image each, so that "
-               "`tercet drill failover --kind power` can drop what was not synced");
-  up->add_option("--label", arguments->labels,
-                 "where or what a chunk server is, e.g. chunk1:rack=a; may be given several times, "
-                 "also for one that runs: it is started again")
-      ->type_name("NODE:LABEL=VALUE")
-      ->allow_extra_args(false);
-  up->add_option("--disks-per-chunkserver", arguments->disks, "of new chunk servers")
-      ->check(CLI::Range(1, 16))
-      ->capture_default_str();
-  up->add_option("--disk-image-mb", arguments->disk_image_mb,
-                 "each disk of new chunk servers is a file system image of so many MiB (root, loop "
-                 "devices): small disks that fill up, and power cuts that drop what was not synced")
-      ->check(CLI::Range(64, 1 << 20));
-  up->callback([=] { *exit_status = Up(*arguments); });
+  up.AddOption("--metaservers", arguments->metaservers, "how many metaservers at least")
+      .InRange(1, 7)
+      .ShowDefault();
+  up.AddOption("--witnesses", arguments->witnesses,
+               "how many witnesses at least: they vote, but have no namespace")
+      .InRange(0, 7)
+      .ShowDefault();
+  up.AddOption("--chunkservers", arguments->chunkservers,
+               "how many chunk servers at least; there may be more later")
+      .InRange(1, 100)
+      .ShowDefault();
+  up.AddOption("--mount", arguments->mount, "where to mount; DIR/mnt by default").TypeName("PATH");
+  up.AddFlag("--no-mount", arguments->no_mount, "servers only").Excludes("--mount");
+  up.AddOption("--base-port", arguments->base_port, "take ports from here on").InRange(1024, 65000);
+  up.AddFlag("--data-images", arguments->data_images,
+             "new metaservers and witnesses keep their data in a file system image each, so that "
+             "`tercet drill failover --kind power` can drop what was not synced");
+  up.AddOption("--label", arguments->labels,
+               "where or what a chunk server is, e.g. chunk1:rack=a; may be given several times, "
+               "also for one that runs: it is started again")
+      .TypeName("NODE:LABEL=VALUE")
+      .OneValueEachTime();
+  up.AddOption("--disks-per-chunkserver", arguments->disks, "of new chunk servers")
+      .InRange(1, 16)
+      .ShowDefault();
+  up.AddOption("--disk-image-mb", arguments->disk_image_mb,
+               "each disk of new chunk servers is a file system image of so many MiB (root, loop "
+               "devices): small disks that fill up, and power cuts that drop what was not synced")
+      .InRange(64, 1 << 20);
+  up.OnRun([=] { *exit_status = Up(*arguments); });
+  return up;
 }
 
 }  // namespace
 
-void AddDevCommand(CLI::App& app, int* exit_status) {
+void AddDevCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<DevArguments>();
-  CLI::App* dev = app.add_subcommand("dev", "run a whole cluster on this machine");
-  dev->require_subcommand(1);
-  AddUp(*dev, arguments, exit_status);
+  Command dev = app.AddSubcommand("dev", "run a whole cluster on this machine");
+  dev.RequireSubcommand();
+  Command up = AddUp(dev, arguments, exit_status);
 
-  CLI::App* down = dev->add_subcommand("down", "unmount and stop everything");
-  down->add_flag("--purge", arguments->purge, "then remove all that was stored");
-  down->callback([=] { *exit_status = Down(*arguments); });
+  Command down = dev.AddSubcommand("down", "unmount and stop everything");
+  down.AddFlag("--purge", arguments->purge, "then remove all that was stored");
+  down.OnRun([=] { *exit_status = Down(*arguments); });
 
-  CLI::App* ps = dev->add_subcommand("ps", "show the nodes");
-  ps->add_flag("--json", arguments->json, "as a JSON list");
-  ps->callback([=] { *exit_status = Ps(*arguments); });
+  Command ps = dev.AddSubcommand("ps", "show the nodes");
+  ps.AddFlag("--json", arguments->json, "as a JSON list");
+  ps.OnRun([=] { *exit_status = Ps(*arguments); });
 
-  CLI::App* kill = dev->add_subcommand("kill", "send a signal to a node's process");
-  kill->add_option("node", arguments->node, "its name, as `ps` shows it")->required();
-  kill->add_option("--signal", arguments->signal, "KILL, STOP, CONT or TERM")
-      ->check(CLI::IsMember({"KILL", "STOP", "CONT", "TERM"}))
-      ->capture_default_str();
-  kill->callback([=] { *exit_status = Kill(*arguments); });
+  Command kill = dev.AddSubcommand("kill", "send a signal to a node's process");
+  kill.AddOption("node", arguments->node, "its name, as `ps` shows it").Required();
+  kill.AddOption("--signal", arguments->signal, "KILL, STOP, CONT or TERM")
+      .OneOf({"KILL", "STOP", "CONT", "TERM"})
+      .ShowDefault();
+  kill.OnRun([=] { *exit_status = Kill(*arguments); });
 
-  CLI::App* start = dev->add_subcommand("start", "start one node again and wait until it works");
-  start->add_option("node", arguments->node, "its name, as `ps` shows it")->required();
-  start->callback([=] { *exit_status = Start(*arguments); });
+  Command start = dev.AddSubcommand("start", "start one node again and wait until it works");
+  start.AddOption("node", arguments->node, "its name, as `ps` shows it").Required();
+  start.OnRun([=] { *exit_status = Start(*arguments); });
 
   arguments->directory = DefaultDevDirectory();
-  for (CLI::App* command : dev->get_subcommands({})) {
-    command->add_option("--dir", arguments->directory, "the cluster's folder")
-        ->type_name("DIR")
-        ->capture_default_str();
+  for (Command command : {up, down, ps, kill, start}) {
+    command.AddOption("--dir", arguments->directory, "the cluster's folder")
+        .TypeName("DIR")
+        .ShowDefault();
   }
 }
 

@@ -113,6 +113,8 @@ std::string DevBinaryFolder() {
 }
 
 std::string DefaultDevDirectory() {
+  const char* named = std::getenv("TERCET_DEV_DIR");
+  if (named != nullptr && *named != '\0') return named;
   return std::filesystem::exists("tools/quickstart") ? "build/dev" : "tercet-dev";
 }
 

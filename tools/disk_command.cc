@@ -1,7 +1,6 @@
 // tercet disk list|drain|undrain|eject
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -146,43 +145,43 @@ int Apply(const Arguments& arguments, const AdminClient& client, wire::DiskState
 
 }  // namespace
 
-void AddDiskCommand(CLI::App& app, int* exit_status) {
+void AddDiskCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* disk = app.add_subcommand("disk", "look at and steer single disks of chunk servers");
-  disk->require_subcommand(1);
+  Command disk = app.AddSubcommand("disk", "look at and steer single disks of chunk servers");
+  disk.RequireSubcommand();
   const auto add = [&](const char* name, const char* what,
                        std::function<int(const Arguments&, const AdminClient&)> run) {
-    CLI::App* command = disk->add_subcommand(name, what);
-    CLI::Option* server =
-        command->add_option("server", arguments->server, "the server's id or HOST:PORT");
+    Command command = disk.AddSubcommand(name, what);
+    CommandOption server =
+        command.AddOption("server", arguments->server, "the server's id or HOST:PORT");
     if (std::string(name) != "list") {
-      server->required();
-      command->add_option("disk", arguments->disk, "its path, or (the beginning of) its uuid")
-          ->required();
+      server.Required();
+      command.AddOption("disk", arguments->disk, "its path, or (the beginning of) its uuid")
+          .Required();
     }
-    AddAdminOptions(*command, arguments.get());
-    command->callback([=] {
+    AddAdminOptions(command, arguments.get());
+    command.OnRun([=] {
       *exit_status =
           WithAdmin(*arguments, [&](const AdminClient& client) { return run(*arguments, client); });
     });
     return command;
   };
   add("list", "all disks, or those of one server", List);
-  CLI::App* drain = add("drain", "no new replicas on it; its own move to the server's other disks",
-                        [](const Arguments& given, const AdminClient& client) {
-                          return Apply(given, client, wire::DiskState::DRAINING, "draining");
-                        });
-  drain->add_flag("--wait", arguments->wait, "until it holds nothing any more");
+  Command drain = add("drain", "no new replicas on it; its own move to the server's other disks",
+                      [](const Arguments& given, const AdminClient& client) {
+                        return Apply(given, client, wire::DiskState::DRAINING, "draining");
+                      });
+  drain.AddFlag("--wait", arguments->wait, "until it holds nothing any more");
   add("undrain", "back into service", [](const Arguments& given, const AdminClient& client) {
     return Apply(given, client, wire::DiskState::IN_SERVICE, "in service");
   });
-  CLI::App* eject = add("eject", "use it no more, at once: what it held is made again from others",
-                        [](const Arguments& given, const AdminClient& client) {
-                          return Apply(given, client, wire::DiskState::EJECTED, "ejected");
-                        });
-  eject->add_flag("--yes", arguments->yes, "do not ask");
-  for (CLI::App* command : {drain, eject}) {
-    command->add_flag("--force", arguments->force, "although it breaks a policy");
+  Command eject = add("eject", "use it no more, at once: what it held is made again from others",
+                      [](const Arguments& given, const AdminClient& client) {
+                        return Apply(given, client, wire::DiskState::EJECTED, "ejected");
+                      });
+  eject.AddFlag("--yes", arguments->yes, "do not ask");
+  for (Command command : {drain, eject}) {
+    command.AddFlag("--force", arguments->force, "although it breaks a policy");
   }
 }
 

@@ -1,7 +1,6 @@
 // tercet exposure: what would be lost if these servers were lost now.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -164,23 +163,23 @@ int Run(const Arguments& arguments, const AdminClient& client) {
 
 }  // namespace
 
-void AddExposureCommand(CLI::App& app, int* exit_status) {
+void AddExposureCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand(
+  Command command = app.AddSubcommand(
       "exposure",
       "which files would lose data if servers were lost now; without arguments, what "
       "each single server and each value of a label would cost");
-  command->add_option("server", arguments->servers, "servers, by id or HOST:PORT");
+  command.AddOption("server", arguments->servers, "servers, by id or HOST:PORT");
   command
-      ->add_option("--lose", arguments->labels,
-                   "all servers with this label; may be given several times")
-      ->type_name("LABEL=VALUE")
-      ->allow_extra_args(false);
-  command->add_option("--max-files", arguments->max_files, "name at most so many")
-      ->check(CLI::Range(0, 1'000'000))
-      ->capture_default_str();
-  AddAdminOptions(*command, arguments.get());
-  command->callback([=] {
+      .AddOption("--lose", arguments->labels,
+                 "all servers with this label; may be given several times")
+      .TypeName("LABEL=VALUE")
+      .OneValueEachTime();
+  command.AddOption("--max-files", arguments->max_files, "name at most so many")
+      .InRange(0, 1'000'000)
+      .ShowDefault();
+  AddAdminOptions(command, arguments.get());
+  command.OnRun([=] {
     *exit_status =
         WithAdmin(*arguments, [&](const AdminClient& client) { return Run(*arguments, client); });
   });

@@ -1,7 +1,6 @@
 // tercet file info PATH: attributes, blocks, generations, replicas.
 #include <sys/xattr.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -80,18 +79,18 @@ int Info(const Arguments& arguments) {
 
 }  // namespace
 
-void AddFileCommand(CLI::App& app, int* exit_status) {
+void AddFileCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* file = app.add_subcommand("file", "look at single files");
-  file->require_subcommand(1);
-  CLI::App* info = file->add_subcommand("info", "attributes, blocks, generations and replicas");
-  info->add_option("path", arguments->path,
-                   "a path on a mount, or the absolute path within the file system")
-      ->required();
-  info->add_option("--meta", arguments->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  info->add_flag("--json", arguments->json, "as a JSON object");
-  info->callback([=] { *exit_status = Info(*arguments); });
+  Command file = app.AddSubcommand("file", "look at single files");
+  file.RequireSubcommand();
+  Command info = file.AddSubcommand("info", "attributes, blocks, generations and replicas");
+  info.AddOption("path", arguments->path,
+                 "a path on a mount, or the absolute path within the file system")
+      .Required();
+  info.AddOption("--meta", arguments->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  info.AddFlag("--json", arguments->json, "as a JSON object");
+  info.OnRun([=] { *exit_status = Info(*arguments); });
 }
 
 }  // namespace tercet

@@ -1,7 +1,6 @@
 // tercet fsck: compares what chunk servers hold with the journal, then looks at every block.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -102,28 +101,28 @@ int Run(const Arguments& arguments, const AdminClient& client) {
 
 }  // namespace
 
-void AddFsckCommand(CLI::App& app, int* exit_status) {
+void AddFsckCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand(
+  Command command = app.AddSubcommand(
       "fsck", "find missing, under- and over-replicated, corrupt and orphaned blocks");
   command
-      ->add_option("path", arguments->path,
-                   "only what is below: a path on a mount, or absolute within the file system")
-      ->capture_default_str();
-  command->add_flag("--repair", arguments->repair, "queue what is found for repair, at once");
-  command->add_flag("--no-inventory", arguments->no_inventory,
-                    "do not have the servers compare what they hold first: only what is known");
+      .AddOption("path", arguments->path,
+                 "only what is below: a path on a mount, or absolute within the file system")
+      .ShowDefault();
+  command.AddFlag("--repair", arguments->repair, "queue what is found for repair, at once");
+  command.AddFlag("--no-inventory", arguments->no_inventory,
+                  "do not have the servers compare what they hold first: only what is known");
   command
-      ->add_option("--inventory-timeout", arguments->inventory_timeout_s,
-                   "how long to wait for that, in seconds")
-      ->check(CLI::Range(1.0, 86'400.0))
-      ->capture_default_str();
-  command->add_option("--max-problems", arguments->max_problems, "list at most so many")
-      ->check(CLI::Range(0, 10'000'000))
-      ->capture_default_str();
-  AddAdminOptions(*command, arguments.get());
-  command->footer("Exit status: 0 clean, 1 problems were found or it could not be done, 2 usage.");
-  command->callback([=] {
+      .AddOption("--inventory-timeout", arguments->inventory_timeout_s,
+                 "how long to wait for that, in seconds")
+      .InRange(1.0, 86'400.0)
+      .ShowDefault();
+  command.AddOption("--max-problems", arguments->max_problems, "list at most so many")
+      .InRange(0, 10'000'000)
+      .ShowDefault();
+  AddAdminOptions(command, arguments.get());
+  command.Footer("Exit status: 0 clean, 1 problems were found or it could not be done, 2 usage.");
+  command.OnRun([=] {
     *exit_status =
         WithAdmin(*arguments, [&](const AdminClient& client) { return Run(*arguments, client); });
   });

@@ -1,36 +1,32 @@
 // tercet: the command line of a Tercet cluster. Exit status: 0 done, 1 it failed, 2 wrong use.
-#include <CLI/CLI.hpp>
-
 #include "common/base/version.h"
+#include "common/config/command_line.h"
 #include "common/log/log.h"
 #include "tools/commands.h"
 #include "tools/output.h"
 
 int main(int argc, char** argv) {
-  CLI::App app("Shows and steers a Tercet cluster.", "tercet");
-  app.require_subcommand(1);
-  app.set_version_flag("--version", "tercet " + std::string(tercet::kVersion));
+  tercet::CommandLine command_line("tercet", "Shows and steers a Tercet cluster.");
+  command_line.AddVersion("tercet " + std::string(tercet::kVersion));
+  tercet::Command root = command_line.root();
+  root.RequireSubcommand();
   // Libraries log what they retry; a command reports its outcome itself.
   tercet::SetLogLevel(tercet::LogLevel::kError);
   int exit_status = tercet::kExitOk;
-  tercet::AddStatusCommand(app, &exit_status);
-  tercet::AddFileCommand(app, &exit_status);
-  tercet::AddMetaCommand(app, &exit_status);
-  tercet::AddServerCommand(app, &exit_status);
-  tercet::AddDiskCommand(app, &exit_status);
-  tercet::AddRepairCommand(app, &exit_status);
-  tercet::AddBalanceCommand(app, &exit_status);
-  tercet::AddExposureCommand(app, &exit_status);
-  tercet::AddFsckCommand(app, &exit_status);
-  tercet::AddPolicyCommand(app, &exit_status);
-  tercet::AddTrashCommand(app, &exit_status);
-  tercet::AddDevCommand(app, &exit_status);
-  tercet::AddDrillCommand(app, &exit_status);
-  tercet::AddBenchCommand(app, &exit_status);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? tercet::kExitOk : tercet::kExitUsage;
-  }
-  return exit_status;
+  tercet::AddStatusCommand(root, &exit_status);
+  tercet::AddFileCommand(root, &exit_status);
+  tercet::AddMetaCommand(root, &exit_status);
+  tercet::AddServerCommand(root, &exit_status);
+  tercet::AddDiskCommand(root, &exit_status);
+  tercet::AddRepairCommand(root, &exit_status);
+  tercet::AddBalanceCommand(root, &exit_status);
+  tercet::AddExposureCommand(root, &exit_status);
+  tercet::AddFsckCommand(root, &exit_status);
+  tercet::AddPolicyCommand(root, &exit_status);
+  tercet::AddTrashCommand(root, &exit_status);
+  tercet::AddDevCommand(root, &exit_status);
+  tercet::AddDrillCommand(root, &exit_status);
+  tercet::AddBenchCommand(root, &exit_status);
+  static_assert(tercet::kExitUsage == 2);  // as Parse has it
+  return command_line.Parse(argc, argv).value_or(exit_status);
 }

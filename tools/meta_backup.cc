@@ -2,7 +2,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -214,48 +213,47 @@ int Dump(const Arguments& arguments) {
   return DumpStatus(DumpAll(static_cast<uint64_t>(expected), [&] { return (*stream)->Next(); }));
 }
 
-void AddFrom(CLI::App& command, Arguments* arguments) {
+void AddFrom(Command command, Arguments* arguments) {
   command
-      .add_option("--from", arguments->from,
-                  "not from the active but from this metaserver, as far as it is")
-      ->type_name("HOST:PORT");
+      .AddOption("--from", arguments->from,
+                 "not from the active but from this metaserver, as far as it is")
+      .TypeName("HOST:PORT");
 }
 
 }  // namespace
 
-void AddMetaBackup(CLI::App& meta, int* exit_status) {
+void AddMetaBackup(Command meta, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* backup = meta.add_subcommand(
+  Command backup = meta.AddSubcommand(
       "backup", "write the namespace, as it is at one moment, to a file; while all goes on");
-  backup->add_option("file", arguments->file, "must not be there yet")->required();
-  AddMetaOptions(*backup, arguments.get(), true);
-  AddFrom(*backup, arguments.get());
-  backup->callback([=] { *exit_status = Backup(*arguments); });
+  backup.AddOption("file", arguments->file, "must not be there yet").Required();
+  AddMetaOptions(backup, arguments.get(), true);
+  AddFrom(backup, arguments.get());
+  backup.OnRun([=] { *exit_status = Backup(*arguments); });
 
-  CLI::App* restore = meta.add_subcommand(
+  Command restore = meta.AddSubcommand(
       "restore", "make a metaserver's data folder out of a backup, which is verified first");
-  restore->add_option("file", arguments->file, "the backup")->required();
-  restore->add_option("--data-dir", arguments->data_dir, "made; must be empty if it is there")
-      ->required()
-      ->type_name("DIR");
-  restore
-      ->add_option("--address", arguments->address, "under which others will reach the metaserver")
-      ->required()
-      ->type_name("HOST:PORT");
-  restore->add_flag("--json", arguments->json, "as a JSON object");
-  restore->callback([=] { *exit_status = Restore(*arguments); });
+  restore.AddOption("file", arguments->file, "the backup").Required();
+  restore.AddOption("--data-dir", arguments->data_dir, "made; must be empty if it is there")
+      .Required()
+      .TypeName("DIR");
+  restore.AddOption("--address", arguments->address, "under which others will reach the metaserver")
+      .Required()
+      .TypeName("HOST:PORT");
+  restore.AddFlag("--json", arguments->json, "as a JSON object");
+  restore.OnRun([=] { *exit_status = Restore(*arguments); });
 
-  CLI::App* verify = meta.add_subcommand("verify", "check every byte of a backup");
-  verify->add_option("file", arguments->file, "the backup")->required();
-  verify->add_flag("--json", arguments->json, "as a JSON object");
-  verify->callback([=] { *exit_status = Verify(*arguments); });
+  Command verify = meta.AddSubcommand("verify", "check every byte of a backup");
+  verify.AddOption("file", arguments->file, "the backup").Required();
+  verify.AddFlag("--json", arguments->json, "as a JSON object");
+  verify.OnRun([=] { *exit_status = Verify(*arguments); });
 
-  CLI::App* dump = meta.add_subcommand(
+  Command dump = meta.AddSubcommand(
       "dump", "print the namespace row by row, in an order and form that can be compared");
-  dump->add_option("--file", arguments->file, "that of a backup")->type_name("BACKUP");
-  AddMetaOptions(*dump, arguments.get(), false);
-  AddFrom(*dump, arguments.get());
-  dump->callback([=] { *exit_status = Dump(*arguments); });
+  dump.AddOption("--file", arguments->file, "that of a backup").TypeName("BACKUP");
+  AddMetaOptions(dump, arguments.get(), false);
+  AddFrom(dump, arguments.get());
+  dump.OnRun([=] { *exit_status = Dump(*arguments); });
 }
 
 }  // namespace tercet

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -137,10 +136,10 @@ int Promote(const MemberArguments& arguments) {
 
 }  // namespace
 
-void AddMetaOptions(CLI::App& command, MetaArguments* arguments, bool json) {
-  command.add_option("--meta", arguments->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  if (json) command.add_flag("--json", arguments->json, "as a JSON object");
+void AddMetaOptions(Command command, MetaArguments* arguments, bool json) {
+  command.AddOption("--meta", arguments->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  if (json) command.AddFlag("--json", arguments->json, "as a JSON object");
 }
 
 Result<int32_t> NamedMember(const GroupSurvey& survey, const std::string& text) {
@@ -153,57 +152,55 @@ Result<int32_t> NamedMember(const GroupSurvey& survey, const std::string& text) 
   return ResolveMember(survey, text, address);
 }
 
-void AddMetaList(CLI::App& meta, int* exit_status) {
+void AddMetaList(Command meta, int* exit_status) {
   auto arguments = std::make_shared<ListArguments>();
-  CLI::App* list = meta.add_subcommand(
+  Command list = meta.AddSubcommand(
       "list", "each member's role, epoch, journal and lag, and the active's lease");
-  AddMetaOptions(*list, arguments.get(), true);
-  list->add_flag("--watch", arguments->watch, "again every second, until ^C");
-  list->footer("Exit status 1: no metaserver is active.");
-  list->callback([=] { *exit_status = List(*arguments); });
+  AddMetaOptions(list, arguments.get(), true);
+  list.AddFlag("--watch", arguments->watch, "again every second, until ^C");
+  list.Footer("Exit status 1: no metaserver is active.");
+  list.OnRun([=] { *exit_status = List(*arguments); });
 }
 
-void AddMetaMembers(CLI::App& meta, int* exit_status) {
+void AddMetaMembers(Command meta, int* exit_status) {
   auto arguments = std::make_shared<MemberArguments>();
-  CLI::App* add = meta.add_subcommand(
+  Command add = meta.AddSubcommand(
       "add",
       "take in a metaserver or witness that was started with group.join = true and an empty "
       "data_dir");
-  add->add_option("address", arguments->member, "where it listens")
-      ->required()
-      ->type_name("HOST:PORT");
-  add->add_flag("--witness", arguments->witness, "it votes and keeps the journal, nothing else");
-  add->callback([=] { *exit_status = Add(*arguments); });
+  add.AddOption("address", arguments->member, "where it listens").Required().TypeName("HOST:PORT");
+  add.AddFlag("--witness", arguments->witness, "it votes and keeps the journal, nothing else");
+  add.OnRun([=] { *exit_status = Add(*arguments); });
 
-  CLI::App* remove = meta.add_subcommand("remove", "let a member go for good");
-  remove->add_flag("--force", arguments->force,
-                   "also when the others that answer are no majority: the group stands still until "
-                   "they do");
-  remove->callback([=] { *exit_status = Remove(*arguments); });
+  Command remove = meta.AddSubcommand("remove", "let a member go for good");
+  remove.AddFlag("--force", arguments->force,
+                 "also when the others that answer are no majority: the group stands still until "
+                 "they do");
+  remove.OnRun([=] { *exit_status = Remove(*arguments); });
 
-  CLI::App* promote = meta.add_subcommand(
+  Command promote = meta.AddSubcommand(
       "promote-witness", "make a witness a metaserver: it fetches the namespace and can be active");
-  promote->callback([=] { *exit_status = Promote(*arguments); });
+  promote.OnRun([=] { *exit_status = Promote(*arguments); });
 
-  for (CLI::App* command : {remove, promote}) {
-    command->add_option("member", arguments->member, "its id, HOST:PORT or name in `tercet dev ps`")
-        ->required();
+  for (Command command : {remove, promote}) {
+    command.AddOption("member", arguments->member, "its id, HOST:PORT or name in `tercet dev ps`")
+        .Required();
   }
-  for (CLI::App* command : {add, promote}) {
-    command->add_flag("--no-wait", arguments->no_wait, "do not wait until it has caught up");
+  for (Command command : {add, promote}) {
+    command.AddFlag("--no-wait", arguments->no_wait, "do not wait until it has caught up");
   }
-  for (CLI::App* command : {add, remove, promote}) {
-    AddMetaOptions(*command, arguments.get(), true);
+  for (Command command : {add, remove, promote}) {
+    AddMetaOptions(command, arguments.get(), true);
   }
 }
 
-void AddMetaCommand(CLI::App& app, int* exit_status) {
-  CLI::App* meta = app.add_subcommand("meta", "look at and steer the metadata group");
-  meta->require_subcommand(1);
-  AddMetaList(*meta, exit_status);
-  AddMetaSwitchover(*meta, exit_status);
-  AddMetaMembers(*meta, exit_status);
-  AddMetaBackup(*meta, exit_status);
+void AddMetaCommand(Command app, int* exit_status) {
+  Command meta = app.AddSubcommand("meta", "look at and steer the metadata group");
+  meta.RequireSubcommand();
+  AddMetaList(meta, exit_status);
+  AddMetaSwitchover(meta, exit_status);
+  AddMetaMembers(meta, exit_status);
+  AddMetaBackup(meta, exit_status);
 }
 
 }  // namespace tercet

@@ -2,7 +2,6 @@
 // wait.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -125,15 +124,15 @@ int Run(const Arguments& arguments) {
 
 }  // namespace
 
-void AddMetaSwitchover(CLI::App& meta, int* exit_status) {
+void AddMetaSwitchover(Command meta, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = meta.add_subcommand(
+  Command command = meta.AddSubcommand(
       "switchover", "hand the active role over, without loss or errors, and wait until it is done");
-  command->add_option("to", arguments->to,
-                      "to whom: its id, HOST:PORT or name in `tercet dev ps`; by default the "
-                      "metaserver that is best prepared");
-  AddMetaOptions(*command, arguments.get(), true);
-  command->callback([=] { *exit_status = Run(*arguments); });
+  command.AddOption("to", arguments->to,
+                    "to whom: its id, HOST:PORT or name in `tercet dev ps`; by default the "
+                    "metaserver that is best prepared");
+  AddMetaOptions(command, arguments.get(), true);
+  command.OnRun([=] { *exit_status = Run(*arguments); });
 }
 
 }  // namespace tercet

@@ -1,7 +1,6 @@
 // tercet policy set|get
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "common/config/config.h"
@@ -133,33 +132,31 @@ int Set(const Arguments& arguments, const AdminClient& client) {
   return kExitOk;
 }
 
-void AddSet(CLI::App& policy, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
-  CLI::App* set = policy.add_subcommand(
+void AddSet(Command policy, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
+  Command set = policy.AddSubcommand(
       "set", "change it for a file, or for a directory, all below it and all made there later");
-  set->add_option("--replicas", arguments->replicas, "how many of each block")
-      ->check(CLI::Range(1, 16));
-  set->add_option("--min-replicas", arguments->min_replicas, "with fewer a block cannot be written")
-      ->check(CLI::Range(1, 16));
-  set->add_option("--block-size", arguments->block_size,
-                  "of files made later: a power of two from 4KiB to 64MiB")
-      ->type_name("SIZE");
-  set->add_option(
-         "--domain", arguments->domain,
-         "label whose values the replicas of a block differ in, e.g. rack; none: different "
-         "servers are enough")
-      ->type_name("LABEL");
-  CLI::Option* require = set->add_option("--require", arguments->require,
-                                         "only servers with this label; may be given several times")
-                             ->type_name("LABEL=VALUE")
-                             ->allow_extra_args(false);
-  set->add_flag("--require-nothing", arguments->require_nothing, "any server will do")
-      ->excludes(require);
-  set->add_option("--trash", arguments->trash,
-                  "keep deleted files for so long, e.g. 7d; off: not at all")
-      ->type_name("TIME");
-  set->add_flag("--new-files-only", arguments->new_files_only, "leave what is there as it is");
-  set->add_flag("--force", arguments->force, "although there are too few servers for it now");
-  set->callback([=] {
+  set.AddOption("--replicas", arguments->replicas, "how many of each block").InRange(1, 16);
+  set.AddOption("--min-replicas", arguments->min_replicas, "with fewer a block cannot be written")
+      .InRange(1, 16);
+  set.AddOption("--block-size", arguments->block_size,
+                "of files made later: a power of two from 4KiB to 64MiB")
+      .TypeName("SIZE");
+  set.AddOption("--domain", arguments->domain,
+                "label whose values the replicas of a block differ in, e.g. rack; none: different "
+                "servers are enough")
+      .TypeName("LABEL");
+  CommandOption require = set.AddOption("--require", arguments->require,
+                                        "only servers with this label; may be given several times")
+                              .TypeName("LABEL=VALUE")
+                              .OneValueEachTime();
+  set.AddFlag("--require-nothing", arguments->require_nothing, "any server will do")
+      .Excludes(require);
+  set.AddOption("--trash", arguments->trash,
+                "keep deleted files for so long, e.g. 7d; off: not at all")
+      .TypeName("TIME");
+  set.AddFlag("--new-files-only", arguments->new_files_only, "leave what is there as it is");
+  set.AddFlag("--force", arguments->force, "although there are too few servers for it now");
+  set.OnRun([=] {
     *exit_status =
         WithAdmin(*arguments, [&](const AdminClient& client) { return Set(*arguments, client); });
   });
@@ -167,22 +164,22 @@ void AddSet(CLI::App& policy, const std::shared_ptr<Arguments>& arguments, int* 
 
 }  // namespace
 
-void AddPolicyCommand(CLI::App& app, int* exit_status) {
+void AddPolicyCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* policy = app.add_subcommand("policy", "how many replicas files have, and where");
-  policy->require_subcommand(1);
-  AddSet(*policy, arguments, exit_status);
-  CLI::App* get = policy->add_subcommand("get", "what holds for a file or directory");
-  get->callback([=] {
+  Command policy = app.AddSubcommand("policy", "how many replicas files have, and where");
+  policy.RequireSubcommand();
+  AddSet(policy, arguments, exit_status);
+  Command get = policy.AddSubcommand("get", "what holds for a file or directory");
+  get.OnRun([=] {
     *exit_status =
         WithAdmin(*arguments, [&](const AdminClient& client) { return Get(*arguments, client); });
   });
-  for (CLI::App* command : {policy->get_subcommand("set"), get}) {
+  for (Command command : {policy.Subcommand("set"), get}) {
     command
-        ->add_option("path", arguments->path,
-                     "a path on a mount, or the absolute path within the file system")
-        ->required();
-    AddAdminOptions(*command, arguments.get());
+        .AddOption("path", arguments->path,
+                   "a path on a mount, or the absolute path within the file system")
+        .Required();
+    AddAdminOptions(command, arguments.get());
   }
 }
 

@@ -1,5 +1,4 @@
 // tercet repair status|limit
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -83,41 +82,41 @@ int Limit(const Arguments& arguments, const AdminClient& client) {
 
 }  // namespace
 
-void AddRepairCommand(CLI::App& app, int* exit_status) {
+void AddRepairCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* repair = app.add_subcommand("repair", "how replicas are made again, and how fast");
-  repair->require_subcommand(1);
+  Command repair = app.AddSubcommand("repair", "how replicas are made again, and how fast");
+  repair.RequireSubcommand();
   const auto run = [=](int (*action)(const Arguments&, const AdminClient&)) {
     return [=] {
       *exit_status = WithAdmin(
           *arguments, [&](const AdminClient& client) { return action(*arguments, client); });
     };
   };
-  CLI::App* status = repair->add_subcommand("status", "what waits, what runs, the limits");
-  status->add_flag("--watch", arguments->watch, "again every second, until ^C");
-  status->callback(run(Show));
-  CLI::App* limit = repair->add_subcommand(
+  Command status = repair.AddSubcommand("status", "what waits, what runs, the limits");
+  status.AddFlag("--watch", arguments->watch, "again every second, until ^C");
+  status.OnRun(run(Show));
+  Command limit = repair.AddSubcommand(
       "limit", "change what background work may use; in force within a second or two");
   limit
-      ->add_option("--repair", arguments->repair,
-                   "bytes a second and server for making replicas again, e.g. 80MiB; none: as fast "
-                   "as it goes. Blocks with few replicas left are never limited")
-      ->type_name("SIZE");
+      .AddOption("--repair", arguments->repair,
+                 "bytes a second and server for making replicas again, e.g. 80MiB; none: as fast "
+                 "as it goes. Blocks with few replicas left are never limited")
+      .TypeName("SIZE");
   limit
-      ->add_option("--move", arguments->move,
-                   "the same for draining, balancing and conversions; what clients feel limits "
-                   "these further")
-      ->type_name("SIZE");
+      .AddOption("--move", arguments->move,
+                 "the same for draining, balancing and conversions; what clients feel limits "
+                 "these further")
+      .TypeName("SIZE");
   limit
-      ->add_option("--delay", arguments->delay,
-                   "how long a server may be away before its replicas are made again, e.g. 30s")
-      ->type_name("TIME");
+      .AddOption("--delay", arguments->delay,
+                 "how long a server may be away before its replicas are made again, e.g. 30s")
+      .TypeName("TIME");
   limit
-      ->add_option("--scrub-period", arguments->scrub_period,
-                   "within which all replicas are read and verified, e.g. 14d; off: never")
-      ->type_name("TIME");
-  limit->callback(run(Limit));
-  for (CLI::App* command : {status, limit}) AddAdminOptions(*command, arguments.get());
+      .AddOption("--scrub-period", arguments->scrub_period,
+                 "within which all replicas are read and verified, e.g. 14d; off: never")
+      .TypeName("TIME");
+  limit.OnRun(run(Limit));
+  for (Command command : {status, limit}) AddAdminOptions(command, arguments.get());
 }
 
 }  // namespace tercet

@@ -1,7 +1,6 @@
 // tercet server list|info|drain|undrain|maintenance|remove
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -185,48 +184,46 @@ int Remove(const Arguments& arguments, const AdminClient& client) {
 
 }  // namespace
 
-void AddServerCommand(CLI::App& app, int* exit_status) {
+void AddServerCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* server = app.add_subcommand("server", "look at and steer the chunk servers");
-  server->require_subcommand(1);
+  Command server = app.AddSubcommand("server", "look at and steer the chunk servers");
+  server.RequireSubcommand();
   const auto add = [&](const char* name, const char* what, bool names,
                        int (*run)(const Arguments&, const AdminClient&)) {
-    CLI::App* command = server->add_subcommand(name, what);
+    Command command = server.AddSubcommand(name, what);
     if (names) {
-      command->add_option("server", arguments->servers, "its id or HOST:PORT")->required();
+      command.AddOption("server", arguments->servers, "its id or HOST:PORT").Required();
     }
-    AddAdminOptions(*command, arguments.get());
-    command->callback([=] {
+    AddAdminOptions(command, arguments.get());
+    command.OnRun([=] {
       *exit_status =
           WithAdmin(*arguments, [&](const AdminClient& client) { return run(*arguments, client); });
     });
     return command;
   };
   add("list", "all of them: state, labels, space, load", false, List);
-  add("info", "everything about one, with its disks", true, Info)
-      ->get_option("server")
-      ->expected(1);
-  CLI::App* drain =
+  add("info", "everything about one, with its disks", true, Info).Option("server").OneValueOnly();
+  Command drain =
       add("drain", "give it no new replicas and move its own to other servers", true, Drain);
-  drain->add_flag("--wait", arguments->wait, "until it holds nothing any more");
+  drain.AddFlag("--wait", arguments->wait, "until it holds nothing any more");
   add("undrain", "back into service", true, [](const Arguments& given, const AdminClient& client) {
     std::vector<int32_t> ids;
     return Apply(given, client, wire::ServiceState::IN_SERVICE, 0, &ids);
   });
-  CLI::App* maintenance = add("maintenance",
-                              "it will be away for a while: its replicas are not made again "
-                              "elsewhere as long as enough others are there",
-                              true, Maintenance);
-  maintenance->add_option("--for", arguments->period, "ends by itself after so long, e.g. 2h")
-      ->type_name("TIME");
-  maintenance->add_flag("--off", arguments->off, "ends it")->excludes("--for");
-  CLI::App* remove =
+  Command maintenance = add("maintenance",
+                            "it will be away for a while: its replicas are not made again "
+                            "elsewhere as long as enough others are there",
+                            true, Maintenance);
+  maintenance.AddOption("--for", arguments->period, "ends by itself after so long, e.g. 2h")
+      .TypeName("TIME");
+  maintenance.AddFlag("--off", arguments->off, "ends it").Excludes("--for");
+  Command remove =
       add("remove", "take it out for good: what it held is made again elsewhere; drain it first",
           true, Remove);
-  for (CLI::App* command : {drain, maintenance, remove}) {
-    command->add_flag("--force", arguments->force,
-                      "although it breaks a policy; the files are named first");
-    command->add_flag("--yes", arguments->yes, "do not ask");
+  for (Command command : {drain, maintenance, remove}) {
+    command.AddFlag("--force", arguments->force,
+                    "although it breaks a policy; the files are named first");
+    command.AddFlag("--yes", arguments->yes, "do not ask");
   }
 }
 

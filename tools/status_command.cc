@@ -1,5 +1,4 @@
 // tercet status: servers, space, blocks by number of replicas.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -42,17 +41,17 @@ int Show(const std::vector<HostPort>& metaservers, bool json) {
 
 }  // namespace
 
-void AddStatusCommand(CLI::App& app, int* exit_status) {
+void AddStatusCommand(Command app, int* exit_status) {
   struct Arguments {
     std::string meta;
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("status", "servers, space, blocks by number of replicas");
-  command->add_option("--meta", arguments->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  command->add_flag("--json", arguments->json, "as a JSON object");
-  command->callback([=] {
+  Command command = app.AddSubcommand("status", "servers, space, blocks by number of replicas");
+  command.AddOption("--meta", arguments->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  command.AddFlag("--json", arguments->json, "as a JSON object");
+  command.OnRun([=] {
     Result<std::vector<HostPort>> metaservers = MetaAddressesFrom(arguments->meta);
     if (!metaservers.ok()) {
       ExitStatus(metaservers.status());

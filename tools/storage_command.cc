@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -41,7 +40,7 @@ std::string MountHolding(const std::string& absolute) {
     std::istringstream fields(line);
     std::string point;
     for (int i = 0; i < 5; ++i) fields >> point;
-    for (size_t at; (at = point.find("\\040")) != std::string::npos;) point.replace(at, 4, " ");
+    for (size_t at; (at = point.find("\\040")) != std::string::npos;) point.replace(at, 4, 1, ' ');
     if ((absolute == point || absolute.starts_with(point + "/")) && point.size() > best.size()) {
       best = point;
     }
@@ -51,10 +50,10 @@ std::string MountHolding(const std::string& absolute) {
 
 }  // namespace
 
-void AddAdminOptions(CLI::App& command, AdminArguments* arguments) {
-  command.add_option("--meta", arguments->meta, "metaservers; TERCET_META by default")
-      ->type_name("HOST:PORT,…");
-  command.add_flag("--json", arguments->json, "as JSON");
+void AddAdminOptions(Command command, AdminArguments* arguments) {
+  command.AddOption("--meta", arguments->meta, "metaservers; TERCET_META by default")
+      .TypeName("HOST:PORT,…");
+  command.AddFlag("--json", arguments->json, "as JSON");
 }
 
 int UsageError(const Status& status) {

@@ -8,12 +8,9 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/config/command_line.h"
 #include "tercet_thrift/admin_types.h"
 #include "tools/admin_client.h"
-
-namespace CLI {
-class App;
-}
 
 namespace tercet {
 
@@ -23,7 +20,7 @@ struct AdminArguments {
   bool json = false;
 };
 /// Adds --meta and --json.
-void AddAdminOptions(CLI::App& command, AdminArguments* arguments);
+void AddAdminOptions(Command command, AdminArguments* arguments);
 
 /// Runs `action` with a client of the metaservers that were named; kExitUsage when none were.
 int WithAdmin(const AdminArguments& arguments,
@@ -35,8 +32,8 @@ int UsageError(const Status& status);
 /// One of the two to standard output.
 void Print(bool json, const nlohmann::json& object, const std::string& text);
 
-/// The server that the user named: by id, HOST:PORT, or its name in the development cluster of the
-/// working folder. kNotFound says which there are.
+/// The server that the user named: by id, HOST:PORT, or its name in the development cluster of
+/// DefaultDevDirectory(). kNotFound says which there are.
 Result<int32_t> ResolveServer(const wire::GetStatusResponse& status, const std::string& text);
 /// "server 3 (127.0.0.1:9500)".
 std::string ServerTitle(const wire::ServerStatus& server);

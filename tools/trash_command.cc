@@ -2,7 +2,6 @@
 // keeps them.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -125,10 +124,6 @@ int Restore(const Arguments& arguments, const AdminClient& client) {
   }
   auto reply = client.Call(&wire::AdminServiceClient::RestoreTrash, request,
                            AdminClient::Repeat::kWhenRefused);
-  if (reply.code() == StatusCode::kExists || reply.code() == StatusCode::kNotFound) {
-    return ExitStatus(
-        Status(reply.code(), reply.status().message() + "; --to PATH puts it somewhere else"));
-  }
   if (!reply.ok()) return ExitStatus(reply.status());
   Print(arguments.json, {{"inode", *inode}, {"path", reply->path}}, reply->path + " is back\n");
   return kExitOk;
@@ -177,36 +172,35 @@ int Purge(const Arguments& arguments, const AdminClient& client) {
 
 }  // namespace
 
-void AddTrashCommand(CLI::App& app, int* exit_status) {
+void AddTrashCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* trash = app.add_subcommand(
-      "trash", "deleted files that are kept for a while (tercet policy --trash)");
-  trash->require_subcommand(1);
+  Command trash =
+      app.AddSubcommand("trash", "deleted files that are kept for a while (tercet policy --trash)");
+  trash.RequireSubcommand();
   const auto add = [&](const char* name, const char* what,
                        int (*run)(const Arguments&, const AdminClient&)) {
-    CLI::App* command = trash->add_subcommand(name, what);
-    AddAdminOptions(*command, arguments.get());
-    command->callback([=] {
+    Command command = trash.AddSubcommand(name, what);
+    AddAdminOptions(command, arguments.get());
+    command.OnRun([=] {
       *exit_status =
           WithAdmin(*arguments, [&](const AdminClient& client) { return run(*arguments, client); });
     });
     return command;
   };
-  CLI::App* list = add("list", "what is in it", List);
-  list->add_option("path", arguments->path, "only what was below this directory");
-  list->add_option("--limit", arguments->limit, "at most so many")
-      ->check(CLI::Range(1, 10'000'000))
-      ->capture_default_str();
-  CLI::App* restore = add("restore", "bring a file back", Restore);
-  restore->add_option("file", arguments->what, "its inode, or the path it had")->required();
-  restore->add_option("--to", arguments->to, "where to; by default where it was")
-      ->type_name("PATH");
-  CLI::App* purge = add("purge", "erase now", Purge);
-  purge->add_option("file", arguments->what, "its inode, or the path it had");
-  purge->add_flag("--all", arguments->all, "everything");
-  purge->add_option("--older", arguments->older, "what was deleted longer ago, e.g. 1h")
-      ->type_name("TIME");
-  purge->add_flag("--yes", arguments->yes, "do not ask");
+  Command list = add("list", "what is in it", List);
+  list.AddOption("path", arguments->path, "only what was below this directory");
+  list.AddOption("--limit", arguments->limit, "at most so many")
+      .InRange(1, 10'000'000)
+      .ShowDefault();
+  Command restore = add("restore", "bring a file back", Restore);
+  restore.AddOption("file", arguments->what, "its inode, or the path it had").Required();
+  restore.AddOption("--to", arguments->to, "where to; by default where it was").TypeName("PATH");
+  Command purge = add("purge", "erase now", Purge);
+  purge.AddOption("file", arguments->what, "its inode, or the path it had");
+  purge.AddFlag("--all", arguments->all, "everything");
+  purge.AddOption("--older", arguments->older, "what was deleted longer ago, e.g. 1h")
+      .TypeName("TIME");
+  purge.AddFlag("--yes", arguments->yes, "do not ask");
 }
 
 }  // namespace tercet

@@ -4,12 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <map>
 
+#include "common/config/command_line.h"
 #include "common/log/log.h"
 
 namespace tercet::sim {
@@ -174,23 +174,22 @@ int RunOne(const SeedProgram& program, const Options& options) {
 
 int RunSeedProgram(const SeedProgram& program, int argc, char** argv) {
   Options options;
-  CLI::App app(program.description);
-  app.add_option("--seeds", options.seeds, "how many seeds")->capture_default_str();
-  app.add_option("--from", options.from, "the first one")->capture_default_str();
-  app.add_option("--jobs", options.jobs, "processes")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
-  app.add_option("--seed", options.seed, "run this one alone");
-  app.add_flag("--trace", options.trace, "with --seed: print what happens");
-  app.add_flag("--forever", options.forever, "until a seed fails, or it is stopped");
-  app.add_option("--minutes", options.minutes, "until so much time is over");
-  app.add_flag("--keep-going", options.keep_going, "also behind a seed that failed");
-  app.add_option("--recheck", options.recheck, "run every Nth seed twice and compare; 0: none")
-      ->capture_default_str();
-  app.add_option(
+  CommandLine command_line("", program.description);
+  Command root = command_line.root();
+  root.AddOption("--seeds", options.seeds, "how many seeds").ShowDefault();
+  root.AddOption("--from", options.from, "the first one").ShowDefault();
+  root.AddOption("--jobs", options.jobs, "processes").ShowDefault().InRange(1, 64);
+  root.AddOption("--seed", options.seed, "run this one alone");
+  root.AddFlag("--trace", options.trace, "with --seed: print what happens");
+  root.AddFlag("--forever", options.forever, "until a seed fails, or it is stopped");
+  root.AddOption("--minutes", options.minutes, "until so much time is over");
+  root.AddFlag("--keep-going", options.keep_going, "also behind a seed that failed");
+  root.AddOption("--recheck", options.recheck, "run every Nth seed twice and compare; 0: none")
+      .ShowDefault();
+  root.AddOption(
       "--slow", options.slow_ms,
       "name the seeds that came to rest only so many ms of virtual time after the last fault");
-  CLI11_PARSE(app, argc, argv);
+  if (const std::optional<int> ended = command_line.Parse(argc, argv)) return *ended;
   SetLogLevel(LogLevel::kError);
   return options.seed != 0 ? RunOne(program, options) : RunMany(program, options);
 }

@@ -327,6 +327,16 @@ TEST_F(DevClusterTest, LabelsAndDisksAreInTheConfigurationAndKept) {
   EXPECT_EQ(cluster->Up(shape, Quiet).code(), StatusCode::kNotFound);
 }
 
+TEST(DefaultDevDirectoryTest, IsWhatTheEnvironmentSaysIfItSaysAny) {
+  ::unsetenv("TERCET_DEV_DIR");
+  const std::string otherwise = DefaultDevDirectory();
+  ::setenv("TERCET_DEV_DIR", "/somewhere/else", 1);
+  EXPECT_EQ(DefaultDevDirectory(), "/somewhere/else");
+  ::setenv("TERCET_DEV_DIR", "", 1);
+  EXPECT_EQ(DefaultDevDirectory(), otherwise);
+  ::unsetenv("TERCET_DEV_DIR");
+}
+
 TEST(DevLabelTest, IsNodeColonLabelEqualsValue) {
   const auto label = ParseDevLabel("chunk1:rack=r-1.x");
   ASSERT_TRUE(label.ok());

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -205,103 +204,96 @@ int Compare(const Arguments& arguments) {
   return result->identical() ? kExitOk : kExitFailure;
 }
 
-CLI::App* AddChunks(CLI::App& drill, const std::shared_ptr<Arguments>& arguments,
-                    int* exit_status) {
-  CLI::App* chunks = drill.add_subcommand(
+Command AddChunks(Command drill, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
+  Command chunks = drill.AddSubcommand(
       "chunks",
       "let one chunk server after the other fail for real, under a load that checks every "
       "byte, then compare all replicas bit by bit");
   chunks
-      ->add_option(
-          "--kind", arguments->kind,
-          "kill: kill -9, then a restart; stop: pause the process (SIGSTOP); power: kill -9 "
-          "and drop what was not synced, where disks are images")
-      ->required()
-      ->check(CLI::IsMember({"kill", "stop", "power"}));
-  CLI::Option* rounds = chunks->add_option("--rounds", arguments->rounds, "how often; 5")
-                            ->check(CLI::Range(1, 1'000'000));
-  chunks->add_option("--minutes", arguments->minutes, "for how long instead")
-      ->check(CLI::Range(0.01, 100'000.0))
-      ->excludes(rounds);
-  chunks->add_option("--interval", arguments->interval, "from one fault to the next")
-      ->type_name("TIME")
-      ->capture_default_str();
-  chunks->add_option("--down", arguments->down, "how long each lasts")
-      ->type_name("TIME")
-      ->capture_default_str();
+      .AddOption("--kind", arguments->kind,
+                 "kill: kill -9, then a restart; stop: pause the process (SIGSTOP); power: kill -9 "
+                 "and drop what was not synced, where disks are images")
+      .Required()
+      .OneOf({"kill", "stop", "power"});
+  CommandOption rounds =
+      chunks.AddOption("--rounds", arguments->rounds, "how often; 5").InRange(1, 1'000'000);
+  chunks.AddOption("--minutes", arguments->minutes, "for how long instead")
+      .InRange(0.01, 100'000.0)
+      .Excludes(rounds);
+  chunks.AddOption("--interval", arguments->interval, "from one fault to the next")
+      .TypeName("TIME")
+      .ShowDefault();
+  chunks.AddOption("--down", arguments->down, "how long each lasts").TypeName("TIME").ShowDefault();
   chunks
-      ->add_option("--through", arguments->through,
-                   "mount: half of the load goes through the cluster's mount, half through a "
-                   "client of its own; client: all through two of these")
-      ->check(CLI::IsMember({"mount", "client"}))
-      ->capture_default_str();
+      .AddOption("--through", arguments->through,
+                 "mount: half of the load goes through the cluster's mount, half through a "
+                 "client of its own; client: all through two of these")
+      .OneOf({"mount", "client"})
+      .ShowDefault();
   chunks
-      ->add_option("--threads", arguments->threads,
-                   "threads of each kind: writing new files, overwriting, sharing one file")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
-  chunks->add_option("--file-size", arguments->file_size, "of the load's files")
-      ->type_name("SIZE")
-      ->capture_default_str();
-  chunks->add_option("--pace", arguments->pace, "a thread's rest after each operation")
-      ->type_name("TIME")
-      ->capture_default_str();
+      .AddOption("--threads", arguments->threads,
+                 "threads of each kind: writing new files, overwriting, sharing one file")
+      .InRange(1, 64)
+      .ShowDefault();
+  chunks.AddOption("--file-size", arguments->file_size, "of the load's files")
+      .TypeName("SIZE")
+      .ShowDefault();
+  chunks.AddOption("--pace", arguments->pace, "a thread's rest after each operation")
+      .TypeName("TIME")
+      .ShowDefault();
   chunks
-      ->add_option("--limit-max", arguments->limit_max,
-                   "the longest pause that is allowed; kill: 1s, stop: 5s")
-      ->type_name("TIME");
+      .AddOption("--limit-max", arguments->limit_max,
+                 "the longest pause that is allowed; kill: 1s, stop: 5s")
+      .TypeName("TIME");
   chunks
-      ->add_option("--limit-whole", arguments->limit_whole,
-                   "within which all blocks must have their replicas after the end; 60s")
-      ->type_name("TIME");
-  chunks->footer(
+      .AddOption("--limit-whole", arguments->limit_whole,
+                 "within which all blocks must have their replicas after the end; 60s")
+      .TypeName("TIME");
+  chunks.Footer(
       "Exit status 1: an error, a wrong byte, a pause above the limit, blocks without "
       "their replicas,\nreplicas that differ, or the drill could not be done. ^C: the "
       "fault is undone first.");
-  chunks->callback([=] { *exit_status = Chunks(*arguments); });
+  chunks.OnRun([=] { *exit_status = Chunks(*arguments); });
   return chunks;
 }
 
-CLI::App* AddFlips(CLI::App& drill, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
-  CLI::App* flips = drill.add_subcommand(
+Command AddFlips(Command drill, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
+  Command flips = drill.AddSubcommand(
       "flips", "flip random bytes of replicas on the disks: none may be read, all must be healed");
-  flips->add_option("--count", arguments->count, "how many bytes")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  flips->add_option("--files", arguments->files, "how many files are written for it")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  flips->add_option("--file-size", arguments->flip_size, "of each")
-      ->type_name("SIZE")
-      ->capture_default_str();
-  flips->add_option("--scrub-period", arguments->scrub_period, "in force meanwhile")
-      ->type_name("TIME")
-      ->capture_default_str();
-  flips->add_option("--timeout", arguments->timeout, "for all to be healed")
-      ->type_name("TIME")
-      ->capture_default_str();
-  flips->callback([=] { *exit_status = DoFlips(*arguments); });
+  flips.AddOption("--count", arguments->count, "how many bytes")
+      .InRange(1, 1'000'000)
+      .ShowDefault();
+  flips.AddOption("--files", arguments->files, "how many files are written for it")
+      .InRange(1, 100'000)
+      .ShowDefault();
+  flips.AddOption("--file-size", arguments->flip_size, "of each").TypeName("SIZE").ShowDefault();
+  flips.AddOption("--scrub-period", arguments->scrub_period, "in force meanwhile")
+      .TypeName("TIME")
+      .ShowDefault();
+  flips.AddOption("--timeout", arguments->timeout, "for all to be healed")
+      .TypeName("TIME")
+      .ShowDefault();
+  flips.OnRun([=] { *exit_status = DoFlips(*arguments); });
   return flips;
 }
 
 }  // namespace
 
-void AddChunkDrills(CLI::App& drill, int* exit_status) {
+void AddChunkDrills(Command drill, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* chunks = AddChunks(drill, arguments, exit_status);
-  CLI::App* flips = AddFlips(drill, arguments, exit_status);
-  CLI::App* compare = drill.add_subcommand(
+  Command chunks = AddChunks(drill, arguments, exit_status);
+  Command flips = AddFlips(drill, arguments, exit_status);
+  Command compare = drill.AddSubcommand(
       "compare",
       "compare all replicas of the files below a directory bit by bit; nothing may be "
       "written meanwhile");
-  compare->add_option("path", arguments->path, "absolute within the file system")
-      ->capture_default_str();
-  compare->callback([=] { *exit_status = Compare(*arguments); });
-  for (CLI::App* command : {chunks, flips, compare}) {
-    command->add_option("--dir", arguments->directory, "the development cluster's folder")
-        ->type_name("DIR")
-        ->capture_default_str();
-    command->add_flag("--json", arguments->json, "as JSON");
+  compare.AddOption("path", arguments->path, "absolute within the file system").ShowDefault();
+  compare.OnRun([=] { *exit_status = Compare(*arguments); });
+  for (Command command : {chunks, flips, compare}) {
+    command.AddOption("--dir", arguments->directory, "the development cluster's folder")
+        .TypeName("DIR")
+        .ShowDefault();
+    command.AddFlag("--json", arguments->json, "as JSON");
   }
 }
 

@@ -1,12 +1,10 @@
 // tercet drill chunks|flips|compare
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include "common/config/command_line.h"
 
 namespace tercet {
 
-void AddChunkDrills(CLI::App& drill, int* exit_status);
+void AddChunkDrills(Command drill, int* exit_status);
 
 }  // namespace tercet

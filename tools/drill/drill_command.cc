@@ -1,7 +1,6 @@
 // tercet drill failover|history
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -116,80 +115,77 @@ int History(const Arguments& arguments) {
   return kExitOk;
 }
 
-void AddFailover(CLI::App& drill, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
-  CLI::App* failover = drill.add_subcommand(
+void AddFailover(Command drill, const std::shared_ptr<Arguments>& arguments, int* exit_status) {
+  Command failover = drill.AddSubcommand(
       "failover",
       "let the active metaserver fail for real, under a load that checks every answer, "
       "and measure how long clients had to wait");
   failover
-      ->add_option("--kind", arguments->kind,
-                   "kill: kill -9; stop: pause the process (SIGSTOP) for a while; switchover: hand "
-                   "over as planned; partition: cut the active's links to the other members, in "
-                   "turn both ways, one way and the other; power: kill -9 of all metaservers and "
-                   "witnesses at once")
-      ->required()
-      ->check(CLI::IsMember({"kill", "stop", "switchover", "partition", "power"}));
-  failover->add_option("--rounds", arguments->rounds, "how often")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
+      .AddOption("--kind", arguments->kind,
+                 "kill: kill -9; stop: pause the process (SIGSTOP) for a while; switchover: hand "
+                 "over as planned; partition: cut the active's links to the other members, in "
+                 "turn both ways, one way and the other; power: kill -9 of all metaservers and "
+                 "witnesses at once")
+      .Required()
+      .OneOf({"kill", "stop", "switchover", "partition", "power"});
+  failover.AddOption("--rounds", arguments->rounds, "how often").InRange(1, 100'000).ShowDefault();
   failover
-      ->add_option("--target", arguments->target,
-                   "whom kill and stop hit: active, standby, witness, or any: each in turn")
-      ->check(CLI::IsMember({"active", "standby", "witness", "any"}))
-      ->capture_default_str();
-  failover->add_option("--threads", arguments->threads, "threads of the load")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
-  failover->add_option("--interval", arguments->interval_s, "calm before each fault, in seconds")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  failover->add_option("--hold", arguments->hold_s, "how long stop and partition last, in seconds")
-      ->check(CLI::Range(0.1, 600.0))
-      ->capture_default_str();
-  failover->add_flag("--no-data", arguments->no_data, "names and attributes only, no file data");
+      .AddOption("--target", arguments->target,
+                 "whom kill and stop hit: active, standby, witness, or any: each in turn")
+      .OneOf({"active", "standby", "witness", "any"})
+      .ShowDefault();
+  failover.AddOption("--threads", arguments->threads, "threads of the load")
+      .InRange(1, 256)
+      .ShowDefault();
+  failover.AddOption("--interval", arguments->interval_s, "calm before each fault, in seconds")
+      .InRange(0.0, 3600.0)
+      .ShowDefault();
+  failover.AddOption("--hold", arguments->hold_s, "how long stop and partition last, in seconds")
+      .InRange(0.1, 600.0)
+      .ShowDefault();
+  failover.AddFlag("--no-data", arguments->no_data, "names and attributes only, no file data");
   failover
-      ->add_option("--limit-median", arguments->limit_median_s,
-                   "the median of the rounds' pauses that is allowed, in seconds; kill: 0.8")
-      ->check(CLI::PositiveNumber);
+      .AddOption("--limit-median", arguments->limit_median_s,
+                 "the median of the rounds' pauses that is allowed, in seconds; kill: 0.8")
+      .Positive();
   failover
-      ->add_option(
-          "--limit-max", arguments->limit_max_s,
-          "the longest pause that is allowed, in seconds; kill: 1.5, switchover: 0.2, stop "
-          "and partition: 2")
-      ->check(CLI::PositiveNumber);
-  failover->footer(
+      .AddOption("--limit-max", arguments->limit_max_s,
+                 "the longest pause that is allowed, in seconds; kill: 1.5, switchover: 0.2, stop "
+                 "and partition: 2")
+      .Positive();
+  failover.Footer(
       "The pause of a round is the longest operation of the load that was under way at any moment "
       "from\nthe fault until the group was whole again. Exit status 1: a pause above the limit, an "
       "error, a stale\nread, anything acknowledged lost, or the drill could not be done.\n^C: the "
       "fault is undone first.");
-  failover->callback([=] { *exit_status = Failover(*arguments); });
+  failover.OnRun([=] { *exit_status = Failover(*arguments); });
 }
 
 }  // namespace
 
-void AddDrillCommand(CLI::App& app, int* exit_status) {
+void AddDrillCommand(Command app, int* exit_status) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* drill = app.add_subcommand("drill", "practise failures, and keep the results");
-  drill->require_subcommand(1);
-  AddFailover(*drill, arguments, exit_status);
-  AddChunkDrills(*drill, exit_status);
-  CLI::App* history = drill->add_subcommand("history", "the drills that were done");
-  history->add_option("--limit", arguments->limit, "at most so many, the newest")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  history->callback([=] { *exit_status = History(*arguments); });
-  for (CLI::App* command : {drill->get_subcommand("failover"), history}) {
+  Command drill = app.AddSubcommand("drill", "practise failures, and keep the results");
+  drill.RequireSubcommand();
+  AddFailover(drill, arguments, exit_status);
+  AddChunkDrills(drill, exit_status);
+  Command history = drill.AddSubcommand("history", "the drills that were done");
+  history.AddOption("--limit", arguments->limit, "at most so many, the newest")
+      .InRange(1, 1'000'000)
+      .ShowDefault();
+  history.OnRun([=] { *exit_status = History(*arguments); });
+  for (Command command : {drill.Subcommand("failover"), history}) {
     command
-        ->add_option("--dir", arguments->directory,
-                     "a development cluster's folder; by default that of the working folder")
-        ->type_name("DIR");
+        .AddOption("--dir", arguments->directory,
+                   "a development cluster's folder; by default that of the working folder")
+        .TypeName("DIR");
     command
-        ->add_option(
+        .AddOption(
             "--meta", arguments->meta,
             "metaservers of a cluster that is no development cluster; TERCET_META by default")
-        ->type_name("HOST:PORT,…")
-        ->excludes("--dir");
-    command->add_flag("--json", arguments->json, "as JSON");
+        .TypeName("HOST:PORT,…")
+        .Excludes("--dir");
+    command.AddFlag("--json", arguments->json, "as JSON");
   }
 }
 
