@@ -466,6 +466,8 @@ class BlockStore {
   /// Finds or makes the replica that a copy goes into.
   Status PrepareBase(BlockHandle& handle, Generation source_generation, Generation finish,
                      uint32_t expected_length);
+  /// Takes a copy that was not finished off the target again.
+  static Status UndoTake(StoreDisk& target, BlockId block);
   Status FinishMove(BlockHandle& handle, StoreDisk& target, std::unique_ptr<ReplicaFile> copy);
 
   Result<PageTable> ReadTable(BlockId block, Generation generation, bool of_base);

@@ -318,6 +318,20 @@ Status BlockStore::ResolveDuplicate(BlockId block) {
     if (row.ok()) found.push_back({disk.get(), *row});
   }
   if (found.size() < 2) return Status::Ok();
+  // A move that was cut short after its last step but one: the row is all that is left there.
+  for (auto place = found.begin(); place != found.end();) {
+    StoreDisk* disk = place->disk;
+    auto there = disk->HasFile(block);
+    RETURN_IF_ERROR(Note(disk, there.status()));
+    if (*there) {
+      ++place;
+      continue;
+    }
+    RETURN_IF_ERROR(Note(disk, disk->CheckPresent()));
+    RETURN_IF_ERROR(Note(disk, disk->ForgetRow(place->row)));
+    place = found.erase(place);
+  }
+  if (found.size() < 2) return Status::Ok();
   // The later generation; of equal ones a sound one, and the longer.
   std::sort(found.begin(), found.end(), [](const Location& a, const Location& b) {
     return std::make_tuple(a.row.generation, !a.row.suspect, a.row.length) >

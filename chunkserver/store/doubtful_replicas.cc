@@ -11,7 +11,7 @@ bool DoubtfulReplicas::Note(BlockId block, Generation generation) {
   std::lock_guard lock(mutex_);
   if (auto known = by_block_.find(block); known != by_block_.end()) {
     auto doubt = by_number_.find(known->second);
-    if (doubt->second.replica.generation == generation) doubt->second.being_told = false;
+    if (doubt->second.replica.generation == generation) doubt->second.last_ms = now_ms;
     if (doubt->second.replica.generation >= generation) return true;
     Erase(doubt);
   }
@@ -24,9 +24,7 @@ bool DoubtfulReplicas::Note(BlockId block, Generation generation) {
     }
     return false;
   }
-  const uint64_t number = ++last_number_;
-  by_number_[number] = {.replica = {block, generation}, .noted_ms = now_ms};
-  by_block_[block] = number;
+  Add({block, generation}, now_ms);
   return true;
 }
 
@@ -45,7 +43,10 @@ std::vector<DoubtfulReplicas::Due> DoubtfulReplicas::TakeDue(uint64_t after, siz
 void DoubtfulReplicas::Acknowledge(BlockId block, Generation generation) {
   std::lock_guard lock(mutex_);
   auto doubt = Find(block, generation);
-  if (doubt != by_number_.end() && doubt->second.being_told) Erase(doubt);
+  if (doubt == by_number_.end() || !doubt->second.being_told) return;
+  const Doubt told = doubt->second;
+  Erase(doubt);
+  if (told.last_ms > told.noted_ms) Add(told.replica, told.last_ms);
 }
 
 void DoubtfulReplicas::Drop(BlockId block, Generation generation) {
@@ -77,6 +78,12 @@ std::map<uint64_t, DoubtfulReplicas::Doubt>::iterator DoubtfulReplicas::Find(
   if (known == by_block_.end()) return by_number_.end();
   auto doubt = by_number_.find(known->second);
   return doubt->second.replica.generation == generation ? doubt : by_number_.end();
+}
+
+void DoubtfulReplicas::Add(const ReplicaInfo& replica, int64_t noted_ms) {
+  const uint64_t number = ++last_number_;
+  by_number_[number] = {.replica = replica, .noted_ms = noted_ms, .last_ms = noted_ms};
+  by_block_[replica.block] = number;
 }
 
 void DoubtfulReplicas::Erase(std::map<uint64_t, Doubt>::iterator doubt) {

@@ -26,8 +26,9 @@ class DoubtfulReplicas {
   /// `clock` must outlive it.
   explicit DoubtfulReplicas(const Clock& clock) : clock_(clock) {}
 
-  /// A doubt that is there already keeps its time, but is told again if it was being told. False
-  /// when there is no room.
+  /// A doubt that is there already keeps its time, and comes once more when it is as old again: the
+  /// active may compare the replicas before this change and clear the doubt after it. False when
+  /// there is no room.
   bool Note(BlockId block, Generation generation);
 
   struct Due {
@@ -37,7 +38,7 @@ class DoubtfulReplicas {
   /// Doubts behind `after` by number that are old enough, at most `max`, the oldest first. They
   /// stay.
   std::vector<Due> TakeDue(uint64_t after, size_t max);
-  /// The active knows of the doubt: it goes, unless it was noted again since TakeDue.
+  /// The active knows of the doubt: it goes, or waits for its turn as of when it was noted last.
   void Acknowledge(BlockId block, Generation generation);
   /// The doubt is void: the replica has another generation, or is gone.
   void Drop(BlockId block, Generation generation);
@@ -51,10 +52,12 @@ class DoubtfulReplicas {
   struct Doubt {
     ReplicaInfo replica;
     int64_t noted_ms = 0;
-    bool being_told = false;  // and not noted again since
+    int64_t last_ms = 0;  // when it was noted last
+    bool being_told = false;
   };
   // These need mutex_.
   std::map<uint64_t, Doubt>::iterator Find(BlockId block, Generation generation);
+  void Add(const ReplicaInfo& replica, int64_t noted_ms);
   void Erase(std::map<uint64_t, Doubt>::iterator doubt);
 
   const Clock& clock_;

@@ -4,11 +4,13 @@
 //   1. A copy of generation 0 is made on the target, without a row there, while the replica is used
 //      as ever. A crash: an incomplete copy beside the replica, which goes to the trash (the higher
 //      generation wins at a start).
-//   2. Under the handle's lock: the pages that changed meanwhile, everything durable, the copy's
-//      generation, durable. A crash: two equal replicas; either may go.
-//   3. The row on the target; the old file to the trash, durably; its row. From here on the handle
-//   is
-//      that of the copy. A change of the replica comes only after the old file is gone for good.
+//   2. Under the handle's lock: the pages that changed meanwhile, everything durable, a row of
+//      generation 0 on the target, then the copy's generation, durable, and its row's. A crash: the
+//      row leads to the copy, so a start knows of both: the incomplete one goes, or of two equal
+//      ones either. Without a row before its generation the copy would be left over, and come back
+//      with old data when an index is made again.
+//   3. The old file to the trash, durably; its row. From here on the handle is that of the copy. A
+//      change of the replica comes only after the old file is gone for good.
 #include <algorithm>
 
 #include "chunkserver/store/store_internal.h"
@@ -112,6 +114,14 @@ Status BlockStore::MoveToDisk(BlockId block, const std::string& disk_uuid) {
   return moved.WithContext("move block " + std::to_string(block.value()) + " to " + target->path());
 }
 
+Status BlockStore::UndoTake(StoreDisk& target, BlockId block) {
+  RETURN_IF_ERROR(target.RemoveReplicaFile(block));
+  auto row = target.index().Find(block);
+  if (row.code() == StatusCode::kNotFound) return Status::Ok();
+  RETURN_IF_ERROR(row.status());
+  return target.index().Remove(*row);
+}
+
 Status BlockStore::FinishMove(BlockHandle& handle, StoreDisk& target,
                               std::unique_ptr<ReplicaFile> copy) {
   const BlockId block = handle.block;
@@ -119,17 +129,21 @@ Status BlockStore::FinishMove(BlockHandle& handle, StoreDisk& target,
   auto take = [&]() -> Status {
     RETURN_IF_ERROR(CopyDifferingPages(*handle.replica, copy.get()));
     RETURN_IF_ERROR(target.SyncReplica(block, *copy->file(), false));
-    const Era era = target.activity().settled();
-    RETURN_IF_ERROR(copy->Rename(generation, era));
-    RETURN_IF_ERROR(target.SyncReplica(block, *copy->file(), true));
-    RETURN_IF_ERROR(target.activity().Cleared(block));
-    return target.index().Add(
-        {.block = block, .generation = generation, .era = era, .length = copy->length()});
+    const ReplicaRow row{.block = block,
+                         .generation = Generation(0),
+                         .era = target.activity().settled(),
+                         .length = copy->length()};
+    RETURN_IF_ERROR(target.index().Add(row));
+    ReplicaRow whole = row;
+    whole.generation = generation;
+    RETURN_IF_ERROR(target.ChangeReplica(*copy, row, whole, true));
+    return target.activity().Cleared(block);
   };
   if (Status taken = take(); !taken.ok()) {
     copy.reset();
-    if (Status removed = target.RemoveReplicaFile(block); !removed.ok()) {
+    if (Status removed = UndoTake(target, block); !removed.ok()) {
       LOG_WARN("a half-made copy stays: {}", removed);
+      Eject(target, removed);
     }
     return Note(&target, taken);
   }

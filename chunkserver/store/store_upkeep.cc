@@ -32,6 +32,11 @@ void BlockStore::Maintain() {
       if (handle->replica != nullptr) continue;
       if (Status opened = OpenReplica(*handle); !opened.ok()) {
         LOG_WARN_LIMITED("a replica was not verified after the crash: {}", opened);
+        // A damaged header was reported, and stays what it is; others are to have their turn.
+        if (opened.code() == StatusCode::kCorruption) {
+          Status noted = Note(disk.get(), disk->activity().Verified(block));
+          if (!noted.ok()) break;
+        }
       }
     }
     if (!due && !disk->activity().overflowed()) continue;

@@ -33,6 +33,9 @@ class KilledDisk final : public Disk {
   }
   Result<bool> Exists(const std::string& path) override { return base_.Exists(path); }
   Result<DiskSpace> Space(const std::string& path) override { return base_.Space(path); }
+  Result<std::unique_ptr<DiskFileSystem>> OpenFileSystem(const std::string& path) override {
+    return base_.OpenFileSystem(path);
+  }
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override {
     return base_.Lock(path);
   }
@@ -193,6 +196,53 @@ INSTANTIATE_TEST_SUITE_P(
                     CrashCase{"truncate_to_nothing", Pattern(40000, 17), 0, "", true},
                     CrashCase{"truncate_long_table", Pattern(2'200'000, 18), 1000, "", true}),
     [](const auto& info) { return std::string(info.param.name); });
+
+/// A replica is moved to another disk, and the process killed meanwhile; later it is written to,
+/// and the machine crashes, so that the indexes are made again from all files there are.
+TEST(MoveCrash, LeavesNoCopyThatComesBackWithOldData) {
+  constexpr Generation kFirst(1);
+  const std::string old_data = Pattern(20'000, 1), new_data = Pattern(20'000, 2);
+  bool finished = false;
+  for (uint64_t steps = 0; !finished; ++steps) {
+    ASSERT_LT(steps, 1000u);
+    SCOPED_TRACE("killed after steps=" + std::to_string(steps));
+    SimEnvironment environment;
+    SimClock clock;
+    SeededRandom random(1), chance(steps);
+    BlockStoreOptions options = AllSimulated(environment, 2);
+    KilledDisk disk(environment.disk());
+    {
+      auto store = BlockStore::Open(disk, clock, random, options).value();
+      ASSERT_OK(WriteData(*store, kBlock, 0, old_data));
+      store->Maintain();
+      disk.KillAfter(steps);
+      const Status moved = store->MoveToDisk(kBlock, "");
+      finished = !disk.was_killed();
+      EXPECT_TRUE(moved.ok() || !finished) << moved.ToString();
+      disk.KillAfter(0);
+      environment.disk().KillProcess();
+    }
+    disk.LiveOn();
+    {
+      auto store = BlockStore::Open(disk, clock, random, options).value();
+      auto seen = ReadData(*store, kBlock, 0, kMaxBlockBytes);
+      ASSERT_TRUE(seen.ok()) << seen.status().ToString();
+      EXPECT_TRUE(seen->substr(0, old_data.size()) == old_data);
+      ASSERT_OK(WriteData(*store, kBlock, 0, new_data, false));
+      EXPECT_EQ(store->Disks()[0].replica_count + store->Disks()[1].replica_count, 1u);
+      for (int round = 0; round < 3; ++round) store->Maintain();
+      disk.KillAfter(0);
+      environment.disk().Crash(chance);
+    }
+    disk.LiveOn();
+    options.boot_id = "boot-2";
+    auto store = BlockStore::Open(disk, clock, random, options).value();
+    auto seen = ReadData(*store, kBlock, 0, kMaxBlockBytes);
+    ASSERT_TRUE(seen.ok()) << seen.status().ToString();
+    EXPECT_TRUE(seen->substr(0, new_data.size()) == new_data) << "old data came back";
+    EXPECT_EQ(store->Stat(kBlock)->generation, kFirst);
+  }
+}
 
 /// Regions of a replica's file, with what becomes of a read of its page 1 when a byte there rots.
 TEST(BitRot, IsNoticedInEveryRegionOfTheFile) {

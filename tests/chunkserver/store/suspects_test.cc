@@ -109,6 +109,25 @@ TEST_F(Suspects, OnlyWhatWasWrittenSinceIsSuspectAfterAPowerCut) {
   EXPECT_EQ(store_->Read(kOld, Generation(2), 0, 1).code(), StatusCode::kUnavailable);
 }
 
+TEST_F(Suspects, DamagedHeadersDoNotKeepOtherReplicasFromBeingVerified) {
+  constexpr uint64_t kBlocks = 20;
+  std::vector<std::string> paths(1);
+  for (uint64_t id = 1; id <= kBlocks; ++id) {
+    ASSERT_OK(WriteData(*store_, BlockId(id), 0, "data"));
+    paths.push_back(store_->Stat(BlockId(id))->file_path);
+  }
+  store_->Maintain();
+  for (uint64_t id = 1; id <= kBlocks; ++id) {
+    ASSERT_OK(WriteData(*store_, BlockId(id), 0, "over"));
+  }
+  Kill();
+  for (uint64_t id = 1; id <= kBlocks; ++id) {
+    environment_.FlipByte(paths[id], id == 7 ? kDataOffset : 20);
+  }
+  for (int i = 0; i < 10; ++i) store_->Maintain();
+  EXPECT_EQ(store_->TakeBadReplicas(100).size(), kBlocks);
+}
+
 TEST_F(Suspects, AreGoodAgainWhenCopiedOrAccepted) {
   MakeOld();
   ASSERT_OK(WriteData(*store_, kOld, 0, "over"));
