@@ -73,6 +73,11 @@ CommandOption CommandOption::OneValueEachTime() {
   return *this;
 }
 
+CommandOption CommandOption::Repeatable() {
+  option_->expected(1)->take_all();
+  return *this;
+}
+
 CommandOption CommandOption::OneValueOnly() {
   option_->expected(1);
   return *this;

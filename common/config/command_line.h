@@ -41,6 +41,8 @@ class CommandOption {
   CommandOption Excludes(const std::string& other);
   /// A list takes one value each time that the option is given, not all words that follow.
   CommandOption OneValueEachTime();
+  /// A list may be given several times, each with one value or more.
+  CommandOption Repeatable();
   /// A list takes at most one value.
   CommandOption OneValueOnly();
 

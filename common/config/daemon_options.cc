@@ -16,7 +16,7 @@ std::optional<int> LoadDaemonConfig(int argc, char** argv, const std::string& pr
   root.AddOption("--config", file, "configuration file (TOML)").TypeName("FILE");
   root.AddOption("--set", overrides, "override one setting; may be given several times")
       .TypeName("KEY=VALUE")
-      .OneValueEachTime();
+      .Repeatable();
   root.AddFlag("--print-config", print_config, "print all settings with defaults and bounds");
   command_line.AddVersion(program + " " + std::string(kVersion));
   if (const std::optional<int> ended = command_line.Parse(argc, argv)) return ended;
