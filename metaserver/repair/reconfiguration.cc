@@ -90,7 +90,7 @@ ReconfigurationEffects Reconfiguration::OnSealed(ServerId server,
     Exclude(server, Status(StatusCode::kCorruption, "it lost its replica and has an older one"));
   } else {
     member.sealed = answer.value();
-    member.suspect = answer.value().suspect;
+    member.suspect = answer.value().suspect || member.noted_suspect;
     member.damaged = answer.value().damaged_pages > 0;
     member.verified = member.verify && !member.damaged;
   }
@@ -110,7 +110,7 @@ std::optional<ServerId> Reconfiguration::BestRoot() const {
         return entry.second.has_replica() && entry.second.sealed->length > 0;
       });
   std::optional<ServerId> best;
-  std::tuple<bool, uint64_t, bool, bool> best_rank;
+  std::tuple<uint64_t, bool, bool> best_rank;
   for (const ServerId server : order_) {
     const Member& member = members_.at(server);
     if (!member.has_replica() || member.out || member.suspect || roots_tried_.contains(server)) {
@@ -122,8 +122,7 @@ std::optional<ServerId> Reconfiguration::BestRoot() const {
     // most of what was written.
     const uint64_t age = goal_.above.value() == 0 ? 0 : ~member.sealed->before.value();
     // The first of equal rank: the most upstream.
-    const std::tuple<bool, uint64_t, bool, bool> rank{member.noted_suspect, age, member.damaged,
-                                                      !member.wanted};
+    const std::tuple<uint64_t, bool, bool> rank{age, member.damaged, !member.wanted};
     if (!best || rank < best_rank) {
       best = server;
       best_rank = rank;
@@ -134,15 +133,16 @@ std::optional<ServerId> Reconfiguration::BestRoot() const {
 
 std::optional<ServerId> Reconfiguration::BestSuspect() const {
   std::optional<ServerId> best;
-  std::tuple<bool, uint32_t, uint32_t> best_rank;
+  std::tuple<bool, bool, uint32_t, uint32_t> best_rank;
   for (const ServerId server : order_) {
     const Member& member = members_.at(server);
     if (!member.has_replica() || member.out || !member.suspect || roots_tried_.contains(server)) {
       continue;
     }
     const SealAnswer& sealed = *member.sealed;
-    const std::tuple<bool, uint32_t, uint32_t> rank{sealed.length == 0, sealed.damaged_pages,
-                                                    ~sealed.length};
+    // One that an earlier attempt accepted goes first: others may have pulled half of it.
+    const std::tuple<bool, bool, uint32_t, uint32_t> rank{sealed.length == 0, sealed.suspect,
+                                                          sealed.damaged_pages, ~sealed.length};
     if (!best || rank < best_rank) {
       best = server;
       best_rank = rank;
@@ -166,8 +166,7 @@ ReconfigurationEffects Reconfiguration::TakeRoot() {
   }
   // Not while one that is above suspicion was sealed, whatever became of it since: it will be back.
   const bool clean_one = std::any_of(members_.begin(), members_.end(), [](const auto& entry) {
-    return entry.second.has_replica() && !entry.second.sealed->suspect &&
-           entry.second.sealed->length > 0;
+    return entry.second.above_suspicion();
   });
   const bool accept = goal_.accept_suspect && !clean_one && !AnySilent();
   const auto suspect = accept ? BestSuspect() : std::nullopt;
@@ -359,8 +358,8 @@ bool Reconfiguration::OnlySuspects() const {
   bool suspect = false;
   for (const auto& [server, member] : members_) {
     if (!member.has_replica()) continue;
-    if (!member.sealed->suspect && member.sealed->length > 0) return false;
-    suspect = suspect || member.sealed->suspect;
+    if (member.above_suspicion()) return false;
+    suspect = suspect || member.sealed->suspect || member.noted_suspect;
   }
   return suspect;
 }

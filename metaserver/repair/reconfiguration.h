@@ -51,8 +51,7 @@ struct ReconfigurationGoal {
   /// but the unreachable ones have answered.
   bool accept_suspect = false;
   /// Members that were noted as suspect. One that does not say so any more was accepted by an
-  /// attempt that was not committed: it is taken only where there is none that was always above
-  /// suspicion.
+  /// attempt that was not committed: it is a suspect as before.
   std::vector<ServerId> suspects;
   /// A replica was found with this generation, which the journal (restored from a backup) does not
   /// know: the attempt's is higher.
@@ -176,6 +175,9 @@ class Reconfiguration {
 
     bool whole() const { return equal && !damaged && !out; }
     bool has_replica() const { return sealed && !sealed->absent; }
+    bool above_suspicion() const {
+      return has_replica() && !sealed->suspect && !noted_suspect && sealed->length > 0;
+    }
   };
 
   ReconfigurationEffects SealAll();

@@ -262,18 +262,31 @@ TEST(ReconfigurationTest, NoSuspectIsAcceptedWhileAMemberThatMayHaveMoreIsSilent
   }
 }
 
-TEST(ReconfigurationTest, WhatAGivenUpAttemptAcceptedIsTakenOnlyWhereNothingBetterIs) {
-  auto goal = Goal(1);
-  goal.accept_suspect = true;
-  goal.suspects = {kA};
-  for (const bool better : {false, true}) {
-    Reconfiguration attempt(goal);
-    Begin(attempt, {kA, kB});
-    // It was a suspect; now it says no more that it is one.
-    attempt.OnSealed(kA, Content(1));
-    const auto pulls = All<PullEffect>(attempt.OnSealed(kB, better ? Content(2) : Suspect(2)));
-    ASSERT_EQ(pulls.size(), 1u);
-    EXPECT_EQ(pulls[0].source, better ? kB : kA);
+TEST(ReconfigurationTest, WhatAGivenUpAttemptAcceptedIsASuspectAsBefore) {
+  for (const bool accept : {false, true}) {
+    for (const bool better : {false, true}) {
+      auto goal = Goal(1);
+      goal.accept_suspect = accept;
+      goal.suspects = {kA};
+      Reconfiguration attempt(goal);
+      Begin(attempt, {kA, kB});
+      // It was a suspect; now it says no more that it is one.
+      attempt.OnSealed(kA, Content(1));
+      const auto effects = attempt.OnSealed(kB, better ? Content(2) : Suspect(2, 0, 8192));
+      if (better) {
+        ASSERT_EQ(All<PullEffect>(effects).size(), 1u);
+        EXPECT_EQ(All<PullEffect>(effects)[0].source, kB);
+      } else if (accept) {
+        // The other one may have pulled half of it.
+        EXPECT_THAT(Sealed(effects), ElementsAre(kA));
+        const auto pulls = All<PullEffect>(attempt.OnSealed(kA, Content(1)));
+        ASSERT_EQ(pulls.size(), 1u);
+        EXPECT_EQ(pulls[0].source, kA);
+      } else {
+        ASSERT_TRUE(attempt.done());
+        EXPECT_TRUE(attempt.only_suspects());
+      }
+    }
   }
 }
 
