@@ -112,6 +112,7 @@ Status ReplicaPull::Apply(const PullRange& range, std::string_view pages,
     write.data = pages.substr(0, bytes);
     write.piece_crcs = piece_crcs;
     write.crcs_verified = true;
+    write.start_writeback = true;
     RETURN_IF_ERROR(store_.Write(write));
   }
   copied_bytes_ += bytes;

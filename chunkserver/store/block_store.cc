@@ -305,7 +305,9 @@ Status BlockStore::Write(const WriteArguments& arguments) {
     if (end > replica.length() && !disk->HasRoomToGrow()) {
       return Status(StatusCode::kNoSpace, "the disk is full");
     }
-    return replica.Write(arguments.offset, arguments.data, arguments.piece_crcs);
+    RETURN_IF_ERROR(replica.Write(arguments.offset, arguments.data, arguments.piece_crcs));
+    if (arguments.start_writeback) replica.StartWriteback(arguments.offset, arguments.data.size());
+    return Status::Ok();
   };
   Status status = ApplyChange(*handle, arguments.generation, write);
   if (status.code() == StatusCode::kNoSpace || status.code() == StatusCode::kQuotaExceeded) {

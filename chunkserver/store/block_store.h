@@ -189,6 +189,9 @@ struct WriteArguments {
   bool crcs_verified = false;
   /// Make the replica when there is none. One that exists is written to as it is.
   bool create = false;
+  /// Let the disk begin with it at once. For long copies: otherwise the sync at their end is one
+  /// burst that clients' syncs have to wait for.
+  bool start_writeback = false;
 };
 
 /// Pages of a replica in a file, for sendfile.

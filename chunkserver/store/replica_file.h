@@ -51,6 +51,10 @@ class ReplicaFile {
   /// `piece_crcs`: 4 bytes per page touched, true of `data`. A page that is overwritten in part is
   /// read and verified first (kCorruption).
   Status Write(uint32_t offset, std::string_view data, std::string_view piece_crcs);
+  /// As File::StartWriteback, of the replica's bytes [offset, offset + size).
+  void StartWriteback(uint32_t offset, size_t size) {
+    file_->StartWriteback(kDataOffset + uint64_t{offset}, size);
+  }
   /// `new_length` must not be over length(). A damaged page that is cut stays damaged.
   Status Truncate(uint32_t new_length);
 

@@ -37,7 +37,9 @@ Status BlockStore::CopyPages(BlockId block, Generation generation, ReplicaFile* 
       std::string data, crcs;
       RETURN_IF_ERROR(from.ReadVerified(pages, &data));
       from.AppendCrcs(pages, &crcs);
-      return copy->Write(offset, data, crcs);
+      RETURN_IF_ERROR(copy->Write(offset, data, crcs));
+      copy->StartWriteback(offset, data.size());
+      return Status::Ok();
     }));
     if (end) return Status::Ok();
   }

@@ -44,6 +44,9 @@ class File {
   /// What the system caches of [offset, offset + size) and is on the platter need not be kept: the
   /// next read comes from there.
   virtual void DropCache(uint64_t /*offset*/, uint64_t /*size*/) const {}
+  /// Begins to bring what was written to [offset, offset + size) to the platter, without waiting
+  /// for it and without any promise: so that a later Sync has less left to do.
+  virtual void StartWriteback(uint64_t /*offset*/, uint64_t /*size*/) {}
   /// The file descriptor for sendfile and the like; -1 when there is none (simulated disk).
   virtual int descriptor() const { return -1; }
 };

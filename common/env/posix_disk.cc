@@ -118,6 +118,12 @@ class PosixFile final : public File {
                           POSIX_FADV_DONTNEED);
   }
 
+  void StartWriteback(uint64_t offset, uint64_t size) override {
+    // Sync tells of errors.
+    (void)::sync_file_range(descriptor_, static_cast<off64_t>(offset), static_cast<off64_t>(size),
+                            SYNC_FILE_RANGE_WRITE);
+  }
+
   int descriptor() const override { return descriptor_; }
 
  private:
