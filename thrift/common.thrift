@@ -82,4 +82,6 @@ struct BlockInfo {
   /** When present, bytes of the block at and after this offset read as zeros whatever the replicas
    *  hold, and must be cut off on the replicas before a write goes beyond it. */
   6: optional i32 valid_bytes,
+  /** Fewer servers than the file's min_replicas: it is read, but is written to only after RecoverBlock gave it enough. */
+  7: bool below_minimum = false,
 }

@@ -16,6 +16,7 @@ FileBlock BlockFromWire(const wire::BlockInfo& info) {
   block.generation = Generation(static_cast<uint64_t>(info.generation));
   for (int32_t server : info.chain) block.chain.emplace_back(static_cast<uint32_t>(server));
   block.reserved = info.reserved;
+  block.below_minimum = info.below_minimum;
   if (info.__isset.valid_bytes) block.valid_bytes = static_cast<uint32_t>(info.valid_bytes);
   return block;
 }

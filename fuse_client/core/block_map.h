@@ -25,6 +25,8 @@ struct FileBlock {
   bool has_data = false;
   /// What is behind reads as zeros and is to be cut off before a write beyond it.
   std::optional<uint32_t> valid_bytes;
+  /// It has too few replicas to be written to: the active is to give it more first.
+  bool below_minimum = false;
   /// This mount cut it off at valid_bytes and no commit said so yet.
   bool trimmed = false;
   /// When the metaserver said so.

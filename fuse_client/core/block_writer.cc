@@ -147,6 +147,7 @@ Status BlockWriter::EnsureChain() {
     RETURN_IF_ERROR(Recover());
   } else {
     RETURN_IF_ERROR(EnsureBlock());
+    RETURN_IF_ERROR(AskForMoreReplicas());
     RETURN_IF_ERROR(AskAgainIfSuspect());
   }
   auto target = context_->TargetOf(*block_);
@@ -217,6 +218,16 @@ Status BlockWriter::Recover() {
   // Too few other servers: perhaps those that failed come back.
   excluded_.clear();
   return Status(StatusCode::kUnavailable, status.ToString());
+}
+
+/// A block that was left with fewer replicas than the policy demands is read, but not written to.
+Status BlockWriter::AskForMoreReplicas() {
+  if (!block_->below_minimum) return Status::Ok();
+  const FileBlock before = *block_;
+  const Status status = AskForRecovery(Status::Ok(), RecentlyFailedMembers(), kRecoverLimit);
+  if (status.code() == StatusCode::kConflict) return AllocateAvoidingFailed();
+  if (status.ok()) NoteChange(before);
+  return status;
 }
 
 /// A chain with a server that failed just now would most likely fail too. The active knows better,

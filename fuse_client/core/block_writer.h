@@ -114,6 +114,7 @@ class BlockWriter {
   Status EnsureChain();
   Status EnsureBlock();
   Status Recover();
+  Status AskForMoreReplicas();
   Status AskAgainIfSuspect();
   Status AskForRecovery(const Status& failure, const std::vector<ServerId>& failed,
                         std::chrono::milliseconds limit);

@@ -61,10 +61,10 @@ std::vector<ServerId> Excluded(const wire::AllocateBlockRequest& request) {
   return exclude;
 }
 
-Result<wire::AllocateBlockResponse> Respond(const Tables& tables, uint64_t index,
-                                            const FileBlockRecord& block) {
+Result<wire::AllocateBlockResponse> Respond(const Tables& tables, const InodeRecord& file,
+                                            uint64_t index, const FileBlockRecord& block) {
   wire::AllocateBlockResponse response;
-  response.block = MakeBlockInfo(index, block);
+  response.block = MakeBlockInfo(index, block, file);
   RETURN_IF_ERROR(AppendServers(tables, {response.block}, &response.servers));
   return response;
 }
@@ -90,7 +90,7 @@ Result<wire::AllocateBlockResponse> EvaluateAllocateBlock(
     if (stays && !dead) {
       AddReserver(context, tables, inode, index, *existing);
       summary.Add("existing", existing->block.value());
-      return Respond(tables, index, *existing);
+      return Respond(tables, record, index, *existing);
     }
     int64_t committed_removed = 0;
     RETURN_IF_ERROR(RemoveBlock(tables, inode, record, index, *existing, &committed_removed));
@@ -102,7 +102,7 @@ Result<wire::AllocateBlockResponse> EvaluateAllocateBlock(
   ASSIGN_OR_RETURN(FileBlockRecord block,
                    ReserveBlock(context, inode, record, index, Excluded(request)));
   summary.Add("block", block.block.value());
-  return Respond(tables, index, block);
+  return Respond(tables, record, index, block);
 }
 
 }  // namespace tercet

@@ -51,6 +51,14 @@ wire::BlockInfo MakeBlockInfo(uint64_t index, const FileBlockRecord& record) {
   return info;
 }
 
+wire::BlockInfo MakeBlockInfo(uint64_t index, const FileBlockRecord& record,
+                              const InodeRecord& file) {
+  wire::BlockInfo info = MakeBlockInfo(index, record);
+  const size_t minimum = std::min(file.min_replicas, file.replicas);
+  info.below_minimum = !record.reserved && record.chain.size() < minimum;
+  return info;
+}
+
 Status AppendServers(const Tables& tables, const std::vector<wire::BlockInfo>& blocks,
                      std::vector<wire::ServerAddress>* servers) {
   std::vector<int32_t> seen;

@@ -24,6 +24,9 @@ inline constexpr uint32_t kGroupExecuteBit = 00010;
 wire::FileType::type ToWire(InodeType type);
 wire::Attributes MakeAttributes(InodeId inode, const InodeRecord& record);
 wire::BlockInfo MakeBlockInfo(uint64_t index, const FileBlockRecord& record);
+/// With what the file has to say about it: whether it has enough replicas to be written to.
+wire::BlockInfo MakeBlockInfo(uint64_t index, const FileBlockRecord& record,
+                              const InodeRecord& file);
 
 /// Appends the address of every server in the blocks' chains, each once, in order of first
 /// appearance. A server without a row is left out.

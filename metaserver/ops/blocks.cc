@@ -91,7 +91,7 @@ Result<BlockList> ListBlocks(const Tables& tables, InodeId inode, const InodeRec
           list.more = true;
           return false;
         }
-        list.blocks.push_back(MakeBlockInfo(index, block));
+        list.blocks.push_back(MakeBlockInfo(index, block, record));
         return true;
       }));
   return list;

@@ -62,6 +62,33 @@ class FileRecoveryTest : public ClientTest {
   }
 };
 
+/// As if most of each block's servers had been lost: there are fewer than the file may be written
+/// to.
+Result<wire::SetAttributesResponse> DemandMoreReplicas(OperationContext& context,
+                                                       const wire::SetAttributesRequest& request) {
+  MutableTables tables(context.transaction);
+  const InodeId inode(static_cast<uint64_t>(request.inode));
+  ASSIGN_OR_RETURN(InodeRecord file, tables.GetInode(inode));
+  file.replicas = file.min_replicas = 4;
+  tables.PutInode(inode, file);
+  return wire::SetAttributesResponse();
+}
+
+TEST_F(FileRecoveryTest, ABlockWithTooFewReplicasIsReadButNotWrittenToBeforeTheActiveWasAsked) {
+  const OpenFilePtr file = CreateSynced("f", "aaaaaaaa");
+  wire::SetAttributesRequest request;
+  request.inode = static_cast<int64_t>(fs_->InodeOf(file).value());
+  ASSERT_TRUE(metaserver_.Do(&DemandMoreReplicas, request).ok());
+  auto other = MountAnother(Options());
+  const OpenFilePtr opened = OpenAgain(*other, file);
+  EXPECT_EQ(ReadAll(*other, opened, 0, 8), "aaaaaaaa");
+  EXPECT_EQ(metaserver_.recoveries().size(), 0u);
+  ASSERT_TRUE(other->Write(opened, 2, "bbb").ok());
+  ASSERT_TRUE(other->Sync(opened, false).ok());
+  EXPECT_EQ(RecoveriesAfter(StatusCode::kOk), 1);
+  EXPECT_EQ(ReadAll(*other, opened, 0, 8), "aabbbaaa");
+}
+
 TEST_F(FileRecoveryTest, ACommittedBlockGoesOnWithoutTheServerThatDied) {
   for (size_t position : {0, 1, 2}) {
     Mount();  // one that knows of no failures

@@ -37,6 +37,22 @@ TEST_F(GetBlocksTest, ShowsHowFarATruncatedBlockIsValid) {
   EXPECT_EQ(blocks[0].valid_bytes, 10);
 }
 
+TEST_F(GetBlocksTest, SaysWhichBlocksHaveTooFewReplicasToBeWrittenTo) {
+  const int64_t file = Create(kRoot, "a");
+  WriteBlocks(file, 0, 1);
+  ASSERT_EQ(Blocks(file).size(), 1u);
+  EXPECT_FALSE(Blocks(file)[0].below_minimum);
+  Transaction transaction(view);
+  MutableTables tables(transaction);
+  auto record = tables.GetInode(InodeId(static_cast<uint64_t>(file)));
+  ASSERT_OK(record);
+  record->min_replicas = record->replicas = static_cast<uint8_t>(Blocks(file)[0].chain.size() + 1);
+  tables.PutInode(InodeId(static_cast<uint64_t>(file)), *record);
+  auto response = GetBlocks(transaction, Request(file, 0, 1));
+  ASSERT_OK(response);
+  EXPECT_TRUE(response->blocks.at(0).below_minimum);
+}
+
 TEST_F(GetBlocksTest, BoundsAnAbsurdRange) {
   const int64_t file = Create(kRoot, "a");
   WriteBlocks(file, 0, 1);
