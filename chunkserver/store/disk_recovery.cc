@@ -29,7 +29,8 @@ bool DiskRecovery::IsNewlySuspect(BlockId block, Era era) const {
 }
 
 bool DiskRecovery::IsDoubtful(BlockId block, Era era) const {
-  return makes_doubtful() && IsUnsettled(block, era);
+  if (!makes_doubtful() || IsNewlySuspect(block, era)) return false;
+  return IsUnsettled(block, era) || era == found_->state.settled;
 }
 
 bool DiskRecovery::IsUnsettled(BlockId block, Era era) const {

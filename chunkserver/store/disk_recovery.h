@@ -30,10 +30,12 @@ class DiskRecovery {
 
   /// Whether the replica with this header is suspect now.
   bool IsSuspect(BlockId block, Era era) const;
-  /// Whether a write to the replica with this header may have ended in the middle because the
-  /// process crashed; of none unless makes_doubtful().
+  /// Whether a write to the replica with this header may have ended in the middle because of the
+  /// crash, and it is not suspect because of it; of none unless makes_doubtful(). Replicas of the
+  /// era that was settled last count: a write of that era may have been under way still, waiting
+  /// for other servers. (One to an older replica left a mark, which stays for a whole era more.)
   bool IsDoubtful(BlockId block, Era era) const;
-  bool makes_doubtful() const { return end_ == RunEnd::kProcessCrash; }
+  bool makes_doubtful() const { return end_ != RunEnd::kClean && found_.has_value(); }
   /// Tells about a replica that was found.
   void Saw(BlockId block, Era era);
   /// The era up to which everything was durable; rows of later ones may be out of date.

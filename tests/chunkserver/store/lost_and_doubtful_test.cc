@@ -185,12 +185,27 @@ TEST_F(LostAndDoubtful, WhatWasWrittenOfLateIsDoubtfulAfterACrashOfTheProcess) {
   ASSERT_OK(Create(BlockId(1)));
   ASSERT_OK(Create(BlockId(2)));
   store_->Maintain();  // settled
+  ASSERT_OK(Create(BlockId(5)));
+  clock_.Advance(std::chrono::seconds(31));
+  store_->Maintain();
   ASSERT_OK(Create(BlockId(2)));
   ASSERT_OK(Create(BlockId(3)));
   ASSERT_OK(store_->OpenPullBase(BlockId(4), kFirst, kFirst, 100, false).status());
   Kill();
   EXPECT_TRUE(Doubts().empty()) << "the writer may be about to recover it";
-  EXPECT_EQ(DoubtsLater(), (Found{Doubtful(BlockId(2)), Doubtful(BlockId(3))}));
+  EXPECT_EQ(DoubtsLater(),
+            (Found{Doubtful(BlockId(2)), Doubtful(BlockId(3)), Doubtful(BlockId(5))}))
+      << "the write that made the last one may have been under way when its era was settled";
+}
+
+TEST_F(LostAndDoubtful, WhatWasSettledLastIsDoubtfulAfterACrashOfTheMachine) {
+  ASSERT_OK(Create(BlockId(1)));
+  store_->Maintain();
+  ASSERT_OK(Create(BlockId(2)));
+  clock_.Advance(std::chrono::seconds(31));
+  store_->Maintain();
+  CutPower();
+  EXPECT_EQ(DoubtsLater(), Found{Doubtful(BlockId(2))});
 }
 
 TEST_F(LostAndDoubtful, AnOrderlyRestartMakesNothingDoubtful) {
@@ -218,6 +233,9 @@ TEST_F(LostAndDoubtful, DoubtsThatWereNotToldOutliveAnyNumberOfRestarts) {
   ASSERT_OK(store_->Sync(BlockId(2), kFirst));
   store_->NoteDoubtful(BlockId(1), kFirst);
   // Two rounds, so that nothing but the file tells of what was written.
+  store_->Maintain();
+  ASSERT_OK(Create(BlockId(3)));
+  clock_.Advance(std::chrono::seconds(31));
   for (int i = 0; i < 3; ++i) store_->Maintain();
   Kill();
   EXPECT_EQ(Doubts(), Found());
@@ -226,7 +244,8 @@ TEST_F(LostAndDoubtful, DoubtsThatWereNotToldOutliveAnyNumberOfRestarts) {
   store_.reset();
   Open();
   const Found told = DoubtsLater();
-  EXPECT_EQ(told, (Found{Doubtful(BlockId(1))}));
+  EXPECT_EQ(told, (Found{Doubtful(BlockId(1)), Doubtful(BlockId(3))}))
+      << "and that of which the era was settled last";
   store_->AcknowledgeBadReplicas(told);
   store_->Maintain();
   Kill();
