@@ -11,6 +11,8 @@ constexpr SimTime kRestWithin = 90 * kSecond;
 /// What was damaged last is found by then, and doubts are told.
 constexpr SimTime kRestAfter = 13 * kSecond;
 static_assert(kRestAfter > 3 * kScrubInterval);
+/// Also the doubts about writes of dead writers that come late, to a server that is paused.
+constexpr SimTime kRestAfterDeaths = 24 * kSecond;
 
 }  // namespace
 
@@ -80,6 +82,8 @@ void BlockSimulation::KillSome() {
 void BlockSimulation::CutSomePower() {
   ChunkNode* node = AnyServer();
   if (node == nullptr) return;
+  // Two suspect replicas and a damaged one have more wrong than three can bear.
+  if (world_.scenario.flip_bytes != 0 && !AllWhole()) return;
   auto cut = [this, node] {
     if (!node->up()) return;
     node->CutPower();
@@ -196,7 +200,8 @@ void BlockSimulation::FlipSomeByte() {
 }
 
 void BlockSimulation::KillSomeWriter() {
-  const size_t number = world_.random.Below(writers_.size());
+  // Behind those that live are the dead ones.
+  const size_t number = world_.random.Below(static_cast<uint64_t>(world_.scenario.writers));
   SIM_TRACE(world_.trace, "writer {} dies", number);
   writers_[number]->Kill();
   // Together with a server that has half of what it was sent.
@@ -352,10 +357,11 @@ BlockOutcome BlockSimulation::Run() {
   }
   const SimTime peace = world_.queue.now();
   if (world_.failure.empty()) MakePeace();
+  const SimTime rest = world_.scenario.kill_writer == 0 ? kRestAfter : kRestAfterDeaths;
   bool rested = false;
   while (world_.failure.empty() && !rested) {
     if (!world_.queue.RunNext(peace + kRestWithin)) break;
-    rested = world_.queue.now() >= peace + kRestAfter && AtRest();
+    rested = world_.queue.now() >= peace + rest && AtRest();
   }
   if (world_.failure.empty() && !rested) {
     std::string why = world_.active->Unfinished();

@@ -13,6 +13,9 @@ constexpr SimTime kLinkDeadline = 2 * kSecond;
 constexpr SimTime kAskDeadline = 2 * kSecond;
 constexpr SimTime kHeartbeat = 300 * kMillisecond;
 constexpr SimTime kRetry = 200 * kMillisecond;
+constexpr int64_t kSettleIntervalMs = 400;
+/// Where writers die: longer than a write is under way, as in earnest (README.md).
+constexpr int64_t kSlowSettleIntervalMs = 30'000;
 
 std::string FolderOf(int disk) { return "/data" + std::to_string(disk); }
 
@@ -89,7 +92,8 @@ void ChunkNode::OpenStore() {
   }
   options.reserve_bytes = 0;
   options.index_io = IndexIo::kDiskInSteps;
-  options.settle_interval_ms = 400;
+  options.settle_interval_ms =
+      world_.scenario.kill_writer == 0 ? kSettleIntervalMs : kSlowSettleIntervalMs;
   options.incomplete_retention_ms = 20'000;
   options.max_open_replicas = 64;
   options.boot_id = fmt::format("boot-{}-{}", id_, boots_);
@@ -275,8 +279,23 @@ void ChunkNode::Heartbeat() {
                         [this, incarnation, epoch, orders, found, given_out = world_.queue.now()] {
                           if (incarnation != incarnation_ || paused()) return;
                           store_->AcknowledgeBadReplicas(found);
-                          if (store_->ObserveEpoch(epoch).ok()) TakeOrders(given_out, orders);
+                          if (!store_->ObserveEpoch(epoch).ok()) return;
+                          TakeOrders(given_out, orders);
+                          QuarantineUnknown();
                         });
+}
+
+/// What an inventory finds: a replica that the journal does not know, of a disk that came back.
+void ChunkNode::QuarantineUnknown() {
+  for (const BlockPlace& place : world_.active->Places()) {
+    const auto stat = store_->Stat(place.block);
+    if (!stat.ok() || stat->generation >= place.generation) continue;
+    if (std::find(place.chain.begin(), place.chain.end(), id_) != place.chain.end()) continue;
+    if (store_->Quarantine(place.block, stat->generation).ok()) {
+      SIM_TRACE(world_.trace, "server {} has a replica of block {} that nobody knows", id_,
+                place.block);
+    }
+  }
 }
 
 void ChunkNode::TakeOrders(SimTime given_out, const std::vector<DeleteOrder>& orders) {

@@ -112,6 +112,7 @@ class ChunkNode {
   void FetchTasks();
   void Heartbeat();
   void TakeOrders(SimTime given_out, const std::vector<DeleteOrder>& orders);
+  void QuarantineUnknown();
   std::vector<BadReplicaNote> NotesOf(const std::vector<BadReplicaFound>& found);
   Link& LinkTo(ServerId next);
   void Forward(const WriteFrame& frame, const std::shared_ptr<Operation>& operation);
