@@ -2,6 +2,7 @@
 #include <atomic>
 #include <thread>
 
+#include "metaserver/namespace/tables.h"
 #include "metaserver/ops/mutations.h"
 #include "tests/fuse_client/core/client_fixture.h"
 
