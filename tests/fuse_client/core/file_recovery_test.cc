@@ -63,14 +63,14 @@ class FileRecoveryTest : public ClientTest {
   }
 };
 
-/// As if most of each block's servers had been lost: there are fewer than the file may be written
-/// to.
-Result<wire::SetAttributesResponse> DemandMoreReplicas(OperationContext& context,
-                                                       const wire::SetAttributesRequest& request) {
+/// How many replicas the file's blocks need so that they may be written to.
+template <int kReplicas>
+Result<wire::SetAttributesResponse> Demand(OperationContext& context,
+                                           const wire::SetAttributesRequest& request) {
   MutableTables tables(context.transaction);
   const InodeId inode(static_cast<uint64_t>(request.inode));
   ASSIGN_OR_RETURN(InodeRecord file, tables.GetInode(inode));
-  file.replicas = file.min_replicas = 4;
+  file.replicas = file.min_replicas = kReplicas;
   tables.PutInode(inode, file);
   return wire::SetAttributesResponse();
 }
@@ -79,7 +79,7 @@ TEST_F(FileRecoveryTest, ABlockWithTooFewReplicasIsReadButNotWrittenToBeforeTheA
   const OpenFilePtr file = CreateSynced("f", "aaaaaaaa");
   wire::SetAttributesRequest request;
   request.inode = static_cast<int64_t>(fs_->InodeOf(file).value());
-  ASSERT_TRUE(metaserver_.Do(&DemandMoreReplicas, request).ok());
+  ASSERT_TRUE(metaserver_.Do(&Demand<4>, request).ok());
   auto other = MountAnother(Options());
   const OpenFilePtr opened = OpenAgain(*other, file);
   EXPECT_EQ(ReadAll(*other, opened, 0, 8), "aaaaaaaa");
@@ -88,6 +88,7 @@ TEST_F(FileRecoveryTest, ABlockWithTooFewReplicasIsReadButNotWrittenToBeforeTheA
   ASSERT_TRUE(other->Sync(opened, false).ok());
   EXPECT_EQ(RecoveriesAfter(StatusCode::kOk), 1);
   EXPECT_EQ(ReadAll(*other, opened, 0, 8), "aabbbaaa");
+  ASSERT_TRUE(metaserver_.Do(&Demand<3>, request).ok());
 }
 
 TEST_F(FileRecoveryTest, ACommittedBlockGoesOnWithoutTheServerThatDied) {
