@@ -77,7 +77,8 @@ Result<wire::SetServerStateResponse> SetState(const AdminClient& client, const A
   const auto code = static_cast<StatusCode>(reply.info.status.code);
   if (code != StatusCode::kFailedPrecondition || !arguments.force) return reply;
   if (!arguments.json) {
-    std::fprintf(stderr, "%s\n", reply.info.status.message.c_str());
+    // The message says that it was refused, which is not the last word.
+    if (reply.warnings.empty()) std::fprintf(stderr, "%s\n", reply.info.status.message.c_str());
     SayWarnings(reply);
   }
   RETURN_IF_ERROR(Confirm("do it all the same?", arguments.yes));
