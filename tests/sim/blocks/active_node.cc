@@ -422,7 +422,8 @@ void ActiveNode::CheckCommitted(const FileBlockRecord& record, BlockId block, bo
       // Bit rot may strike between the copy and this look.
       if (content.code() == StatusCode::kCorruption && world_.scenario.flip_bytes != 0) continue;
       if (content.code() == StatusCode::kUnavailable) continue;  // it has crashed: suspect
-      // What it sealed was a file without a name, and it started anew since.
+      // Its disk failed since, or what it sealed was a file without a name and it started anew.
+      if (content.code() == StatusCode::kIo) continue;
       if (content.code() == StatusCode::kNotFound && world_.scenario.lose_file != 0) continue;
       return world_.Fail(
           fmt::format("a member of a new chain cannot be read: block {} server {}: {}", block,
@@ -482,7 +483,9 @@ void ActiveNode::Recover(const RecoverAsked& asked,
       ++left;
     }
   }
-  if (left == 0) return reply(Status(StatusCode::kUnavailable, "no replica is left"));
+  // One that failed its writer may still be a source.
+  if (goal.unreachable.size() == place->chain.size())
+    return reply(Status(StatusCode::kUnavailable, "no replica is left"));
   if (left < kMinReplicas) goal.add = TargetsFor(*place, kMinReplicas - left);
   if (left + goal.add.size() < kMinReplicas) {
     return reply(Status(StatusCode::kUnavailable, "too few servers"));

@@ -32,6 +32,12 @@ BlockScenario BlockScenario::FromSeed(uint64_t seed) {
   if (one_in(3)) scenario.kill_writer = mean(500 * kMillisecond, 4 * kSecond);
   if (one_in(3)) scenario.message_loss = 30 + random.Below(400);
   if (one_in(2)) scenario.commit_delay = mean(kMillisecond, 2 * kSecond);
+  // Unsynced replicas of reserved blocks, which a power cut takes away, and writers that come then.
+  if (one_in(3)) scenario.commit_delay = scenario.duration;
+  if (one_in(2)) scenario.start_delay = scenario.duration;
+  // A doubt about a write under way relies on eras being longer (README.md).
+  scenario.slow_settle = one_in(2) || scenario.kill_writer != 0;
+  if (one_in(2)) scenario.sync_one_in = 200;
   // Only one kind of fault may take what three servers have.
   const bool loses =
       scenario.cut_all_power != 0 || scenario.lose_disk != 0 || scenario.flip_bytes != 0;
@@ -63,6 +69,9 @@ std::string BlockScenario::ToString() const {
   add("failing disk", fail_disk);
   add("lost file", lose_file);
   if (commit_delay != 0) text += fmt::format(", commits {} ms late", commit_delay / kMillisecond);
+  if (start_delay != 0) text += ", late writers";
+  if (slow_settle) text += ", slow settling";
+  if (sync_one_in > 6) text += ", few syncs";
   if (message_loss != 0) text += fmt::format(", one message in {} lost", message_loss);
   return text;
 }

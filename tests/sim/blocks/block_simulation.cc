@@ -209,11 +209,11 @@ void BlockSimulation::KillSomeWriter() {
   if (world_.scenario.cut_power != 0 && world_.OneIn(3)) CutSomePower();
   const SimTime away = world_.OneIn(2) ? 500 : 20'000;
   world_.queue.After(world_.Between(1, away) * kMillisecond, [this, number] {
-    if (!world_.calm && writers_[number]->dead()) StartWriter(number);
+    if (!world_.calm && writers_[number]->dead()) StartWriter(number, false);
   });
 }
 
-void BlockSimulation::StartWriter(size_t number) {
+void BlockSimulation::StartWriter(size_t number, bool first) {
   const auto& sessions = world_.active->sessions();
   const auto& files = world_.active->files();
   auto writer = std::make_unique<BlockWriterSim>(world_, next_party_++, sessions[number],
@@ -225,7 +225,9 @@ void BlockSimulation::StartWriter(size_t number) {
   } else {
     writers_.push_back(std::move(writer));
   }
-  started->Start();
+  // Its first write may be long after that of others.
+  const SimTime delay = first ? world_.Between(0, world_.scenario.start_delay) : 0;
+  world_.queue.After(delay, [started] { started->Start(); });
 }
 
 void BlockSimulation::ReadSomething() {
@@ -348,7 +350,7 @@ BlockOutcome BlockSimulation::Run() {
   world_.active->Format();
   for (auto& [number, server] : world_.servers) server->Start();
   world_.active->StartTicking();
-  for (int i = 0; i < world_.scenario.writers; ++i) StartWriter(static_cast<size_t>(i));
+  for (int i = 0; i < world_.scenario.writers; ++i) StartWriter(static_cast<size_t>(i), true);
   ReadSomething();
   Scrub();
   StartFaults();

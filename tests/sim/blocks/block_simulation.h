@@ -44,7 +44,7 @@ class BlockSimulation {
   void FailSomeDisk();
   void LoseSomeFile();
   void KillSomeWriter();
-  void StartWriter(size_t number);
+  void StartWriter(size_t number, bool first);
   void ReadSomething();
   /// With locations that may be out of date.
   void ReadFrom(const BlockPlace& place);

@@ -42,6 +42,9 @@ struct BlockScenario {
   SimTime lose_file = 0;
   int disks = 1;              // of each server
   SimTime commit_delay = 0;   // at most, of reserved blocks
+  SimTime start_delay = 0;    // at most, of writers
+  bool slow_settle = false;   // what is not synced stays so for long
+  uint64_t sync_one_in = 6;   // writes
   uint64_t message_loss = 0;  // one in so many
 
   static BlockScenario FromSeed(uint64_t seed);

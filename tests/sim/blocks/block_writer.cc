@@ -40,7 +40,9 @@ void BlockWriterSim::Step() {
     }
   }
   SendAll();
-  if (pending_.empty() && has_data_ && world_.OneIn(8)) SendSync();
+  if (pending_.empty() && has_data_ && world_.OneIn(world_.scenario.sync_one_in + 2)) {
+    SendSync();
+  }
 }
 
 /// The file's block, given out by the active.
@@ -84,7 +86,7 @@ void BlockWriterSim::SendFrame(const Pending& pending) {
   frame.first_cell = pending.first_cell;
   frame.cells = pending.cells;
   frame.create = place_->reserved && !has_data_;
-  frame.sync = world_.OneIn(6);
+  frame.sync = world_.OneIn(world_.scenario.sync_one_in);
   frame.downstream.assign(place_->chain.begin() + 1, place_->chain.end());
   ChunkNode& head = world_.Server(place_->chain.front());
   const SimTime sent = world_.queue.now();

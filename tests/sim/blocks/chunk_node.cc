@@ -14,7 +14,6 @@ constexpr SimTime kAskDeadline = 2 * kSecond;
 constexpr SimTime kHeartbeat = 300 * kMillisecond;
 constexpr SimTime kRetry = 200 * kMillisecond;
 constexpr int64_t kSettleIntervalMs = 400;
-/// Where writers die: longer than a write is under way, as in earnest (README.md).
 constexpr int64_t kSlowSettleIntervalMs = 30'000;
 
 std::string FolderOf(int disk) { return "/data" + std::to_string(disk); }
@@ -93,7 +92,7 @@ void ChunkNode::OpenStore() {
   options.reserve_bytes = 0;
   options.index_io = IndexIo::kDiskInSteps;
   options.settle_interval_ms =
-      world_.scenario.kill_writer == 0 ? kSettleIntervalMs : kSlowSettleIntervalMs;
+      world_.scenario.slow_settle ? kSlowSettleIntervalMs : kSettleIntervalMs;
   options.incomplete_retention_ms = 20'000;
   options.max_open_replicas = 64;
   options.boot_id = fmt::format("boot-{}-{}", id_, boots_);
