@@ -17,6 +17,8 @@ namespace {
 /// Of READs that are not answered; scattered pages make small ones.
 constexpr uint64_t kWindowBytes = 4 << 20;
 constexpr size_t kWindowRequests = 64;
+/// What a limited copy writes between two syncs.
+constexpr uint64_t kSyncBytes = 4 << 20;
 
 }  // namespace
 
@@ -164,7 +166,19 @@ Status PullSession::CopyPages() {
     RETURN_IF_ERROR(AskForMore());
     if (asked_.empty()) return Status::Ok();
     RETURN_IF_ERROR(ReceiveOne());
+    RETURN_IF_ERROR(SyncNowAndThen());
   }
+}
+
+/// A copy that is limited is so for the sake of clients: then the disk gets it in small portions,
+/// too, because their syncs wait for the one that is under way.
+Status PullSession::SyncNowAndThen() {
+  if (throttle_ == nullptr || !job_.preparing() ||
+      pull_.copied_bytes() - synced_bytes_ < kSyncBytes || !throttle_->limited()) {
+    return Status::Ok();
+  }
+  synced_bytes_ = pull_.copied_bytes();
+  return Locally([&] { return pull_.SyncApplied(); });
 }
 
 Status PullSession::AskForMore() {

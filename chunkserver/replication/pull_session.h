@@ -87,6 +87,7 @@ class PullSession {
   Result<PageTable> FetchTable();
   Status CopyPages();
   /// Sends READs as far as window and limit allow.
+  Status SyncNowAndThen();
   Status AskForMore();
   Status SendRead(const PullRange& range, bool verified);
   Status ReceiveOne();
@@ -118,6 +119,7 @@ class PullSession {
   std::unique_ptr<FrameConnection> connection_;
   std::deque<Asked> asked_;
   uint64_t asked_bytes_ = 0;
+  uint64_t synced_bytes_ = 0;      // of those copied
   std::optional<PullRange> next_;  // taken from pull_, not asked for yet
   uint64_t last_request_id_ = 0;
   std::vector<char> buffer_;

@@ -28,6 +28,11 @@ class PullThrottle {
       changed_.wait_until(lock, ReadyAtLocked());
     }
   }
+  /// True when there is a limit.
+  bool limited() const {
+    std::lock_guard lock(mutex_);
+    return rate_ != 0;
+  }
   /// Lets those who wait look whether they are cancelled.
   void Wake();
 
@@ -38,7 +43,7 @@ class PullThrottle {
   bool TakeLocked(uint64_t bytes);
   SteadyTime ReadyAtLocked() const;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_.
   double rate_ = 0;    // bytes per second; 0: no limit

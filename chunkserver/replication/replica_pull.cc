@@ -120,17 +120,19 @@ Status ReplicaPull::Apply(const PullRange& range, std::string_view pages,
   return Status::Ok();
 }
 
+Status ReplicaPull::SyncApplied() {
+  const Status synced = store_.Sync(options_.block, base_);
+  // A base that is suspect since a crash is not served like others before it was promoted; the
+  // pull that finishes makes all of it durable.
+  return synced.code() == StatusCode::kUnavailable ? Status::Ok() : synced;
+}
+
 Status ReplicaPull::Finish() {
   if (left_bytes_ > 0) {
     return Status(StatusCode::kInternal, "a pull was to be finished with " +
                                              std::to_string(left_bytes_) + " bytes missing");
   }
-  if (!finishing()) {
-    const Status synced = store_.Sync(options_.block, base_);
-    // A base that is suspect since a crash is not served like others before it was promoted; the
-    // pull that finishes makes all of it durable.
-    return synced.code() == StatusCode::kUnavailable ? Status::Ok() : synced;
-  }
+  if (!finishing()) return SyncApplied();
   RETURN_IF_ERROR(store_.Promote(options_.block, base_, options_.finish));
   ASSIGN_OR_RETURN(const PageTable own, store_.Table(options_.block, options_.finish));
   if (own.length != source_.length || own.page_crcs != source_.page_crcs) {

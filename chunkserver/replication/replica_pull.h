@@ -76,6 +76,8 @@ class ReplicaPull {
   ///   kStaleGeneration  the replica here was sealed meanwhile: to be given up
   ///   kNoSpace, kIo     of the own disk
   Status Apply(const PullRange& range, std::string_view pages, std::string_view page_crcs);
+  /// What was applied so far is on disk, so that what Finish has to sync is little.
+  Status SyncApplied();
   /// Prepare: the pages are on disk, so that finishing later is quick. Finish: see the invariants;
   /// kConflict when the replica here is not equal to the source's after all.
   Status Finish();

@@ -447,6 +447,27 @@ TEST_F(LongPullTest, LimitsCountForTheirClassAtOnce) {
   EXPECT_EQ(answer->pull.copied_bytes, 3 << 20);
 }
 
+TEST_F(CommandsTest, ALimitedPreparationIsSyncedInSmallPortions) {
+  const std::string data = Pattern(11, 1 << 20);
+  RawClient writer(*servers_[0]);
+  for (uint32_t i = 0; i < 12; ++i) {
+    ASSERT_TRUE(writer.Write({.block = kBlock, .offset = i << 20, .data = data}).status.ok());
+  }
+  const auto syncs_of_a_pull = [&](ServerId id, int64_t rate) {
+    TestServer target(id, {});
+    wire::BackgroundLimits limits;
+    limits.move_bytes_per_second = rate;
+    target.data_plane().SetLimits(limits);
+    wire::PullHeader header = PullOf(kBlock, servers_[0]->hop(), kFirst, Generation(0));
+    header.pull_class = wire::PullClass::MOVE;
+    RawClient active(target);
+    EXPECT_TRUE(active.Pull(header).status.ok());
+    return target.store().counters().syncs.load();
+  };
+  EXPECT_EQ(syncs_of_a_pull(ServerId(6), 0), 1u);
+  EXPECT_EQ(syncs_of_a_pull(ServerId(7), int64_t{1} << 40), 4u) << "each 4 MiB, and at the end";
+}
+
 // ---- whatever comes late ----
 
 /// SEALs, PULLs and WRITEs of random generations, most of them long overtaken, in random order: a
