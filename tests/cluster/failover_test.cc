@@ -31,6 +31,10 @@ class Programs {
  public:
   explicit Programs(std::string directory) : directory_(std::move(directory)) {
     EXPECT_EQ(mkdir(directory_.c_str(), 0755), 0) << strerror(errno);
+    // One program looks at what another appends to.
+    const int log = open(LogPath().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    EXPECT_GE(log, 0) << strerror(errno);
+    close(log);
     const auto run = [this](void (Programs::*program)()) {
       threads_.emplace_back([this, program] { (this->*program)(); });
     };
@@ -69,7 +73,7 @@ class Programs {
     for (const auto& [name, seed] : files_) {
       EXPECT_TRUE(ReadFile(directory_ + "/" + name) == Pattern(kFileBytes, seed)) << name;
     }
-    const std::string appended = ReadFile(directory_ + "/log");
+    const std::string appended = ReadFile(LogPath());
     EXPECT_EQ(appended.size(), appends_ * kAppendBytes);
     for (uint64_t i = 0; i < appends_; ++i) {
       ASSERT_TRUE(appended.substr(i * kAppendBytes, kAppendBytes) == Pattern(kAppendBytes, i)) << i;
@@ -82,6 +86,8 @@ class Programs {
  private:
   static constexpr size_t kFileBytes = 70'000;
   static constexpr size_t kAppendBytes = 8'192;
+
+  std::string LogPath() const { return directory_ + "/log"; }
 
   template <typename Call>
   bool Do(const char* what, Call&& call) {
@@ -128,10 +134,8 @@ class Programs {
   }
   void AppendToOneFile() {
     int fd = -1;
-    Do("open", [&] {
-      return (fd = open((directory_ + "/log").c_str(), O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC,
-                        0644)) >= 0;
-    });
+    Do("open",
+       [&] { return (fd = open(LogPath().c_str(), O_APPEND | O_WRONLY | O_CLOEXEC)) >= 0; });
     while (!stop_) {
       if (!Do("append", [&] { return WriteAll(fd, Pattern(kAppendBytes, appends_)); })) break;
       ++appends_;
@@ -172,7 +176,7 @@ class Programs {
       }
       EXPECT_FALSE(error) << error.message();
       struct stat attributes;
-      Do("stat", [&] { return stat((directory_ + "/log").c_str(), &attributes) == 0; });
+      Do("stat", [&] { return stat(LogPath().c_str(), &attributes) == 0; });
       Step("browse");
     }
   }
