@@ -34,6 +34,14 @@ bool Note(RepairRecord& repair, ServerId server, BadReplica reason) {
   return true;
 }
 
+// The replica was lost, or left behind by a crash, after the attempt that is under way had sealed
+// it: the attempt counts on it, and its commit would take the note away, which is not told again.
+bool Overtakes(const RepairRecord& repair, const BadReplicaNote& note) {
+  const auto reason = static_cast<BadReplica>(note.reason);
+  return repair.sealing != Generation() && note.generation == repair.sealing &&
+         (reason == BadReplica::kSuspect || reason == BadReplica::kMissing);
+}
+
 }  // namespace
 
 Result<int> EvaluateNoteBadReplicas(OperationContext& context,
@@ -51,7 +59,9 @@ Result<int> EvaluateNoteBadReplicas(OperationContext& context,
       continue;
     }
     RepairRecord repair = before.value_or(RepairRecord());
-    if (!Note(repair, note.server, static_cast<BadReplica>(note.reason))) continue;
+    const bool overtakes = Overtakes(repair, note);
+    if (overtakes) repair.sealing = repair.sealing.Next();
+    if (!Note(repair, note.server, static_cast<BadReplica>(note.reason)) && !overtakes) continue;
     SettleRepair(tables, owned->file, owned->block, before, std::move(repair), context.now_ns);
     ++noted;
   }

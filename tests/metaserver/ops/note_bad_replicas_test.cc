@@ -100,6 +100,21 @@ TEST_F(NoteBadReplicasTest, DuringAnAttemptTheyAreNotedBesideIt) {
   EXPECT_EQ(Reasons(blocks[0]), kRepairBad) << "nobody verified it";
 }
 
+TEST_F(NoteBadReplicasTest, WhatIsLostAfterItWasSealedOvertakesTheAttempt) {
+  MakeFile("a");
+  ASSERT_OK(Begin(blocks[0], 1));
+  EXPECT_EQ(Note(blocks[0], 2, 2, BadReplica::kDamaged), 1);
+  EXPECT_EQ(Repair(blocks[0])->sealing, Generation(2)) << "the attempt itself may have found it";
+  EXPECT_EQ(Note(blocks[0], 1, 1, BadReplica::kSuspect), 1);
+  EXPECT_EQ(Repair(blocks[0])->sealing, Generation(2)) << "it was not sealed yet";
+  EXPECT_EQ(Note(blocks[0], 2, 1, BadReplica::kSuspect), 1) << "once more";
+  EXPECT_CODE(kConflict, CommitChain(blocks[0], 1, 2, {1, 2, 3}));
+  EXPECT_EQ(Repair(blocks[0])->bad.size(), 2u);
+  ASSERT_OK(CommitChain(blocks[0], 1, 3, {1, 2, 3}));
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kDamaged}}));
+}
+
 TEST_F(NoteBadReplicasTest, OfABlockThatIsBeingCutOffAreSkipped) {
   MakeFile("a", kMaxBlocksCutAtOnce + 1);
   ASSERT_OK(Truncate(file, 0));
