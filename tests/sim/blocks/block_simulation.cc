@@ -82,8 +82,9 @@ void BlockSimulation::KillSome() {
 void BlockSimulation::CutSomePower() {
   ChunkNode* node = AnyServer();
   if (node == nullptr) return;
-  // Two suspect replicas and a damaged one have more wrong than three can bear.
-  if (world_.scenario.flip_bytes != 0 && !AllWhole()) return;
+  // Two suspect replicas and a damaged or lost one have more wrong than three can bear.
+  const bool others = world_.scenario.flip_bytes != 0 || world_.scenario.lose_file != 0;
+  if (others && !AllWhole()) return;
   auto cut = [this, node] {
     if (!node->up()) return;
     node->CutPower();
