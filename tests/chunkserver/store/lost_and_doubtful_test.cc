@@ -7,7 +7,7 @@
 #include "chunkserver/store/doubts_file.h"
 #include "common/base/hex.h"
 #include "common/env/clock.h"
-#include "tests/chunkserver/store/store_test_util.h"
+#include "tests/chunkserver/store/crash_fixture.h"
 
 namespace tercet {
 namespace {
@@ -16,30 +16,9 @@ constexpr BlockId kBlock(7);
 constexpr Generation kFirst(1);
 using Found = std::vector<BadReplicaFound>;
 
-class LostAndDoubtful : public testing::Test {
+class LostAndDoubtful : public CrashingStoreTest {
  protected:
-  explicit LostAndDoubtful(int disks = 1) : options_(AllSimulated(environment_, disks)) { Open(); }
-  void Open() {
-    auto store = BlockStore::Open(disk(), clock_, random_, options_);
-    ASSERT_TRUE(store.ok()) << store.status().ToString();
-    store_ = std::move(store).value();
-  }
-  void Abandon() {
-    disk().FailPathsUnder("/disk0");
-    store_.reset();
-    disk().ClearFailedPaths();
-  }
-  void Kill() {
-    disk().KillProcess();
-    Abandon();
-    Open();
-  }
-  void CutPower() {
-    disk().Crash(chance_);
-    Abandon();
-    options_.boot_id += "'";
-    Open();
-  }
+  using CrashingStoreTest::CrashingStoreTest;
   Status Create(BlockId block, Generation generation = kFirst) {
     return WriteData(*store_, block, 0, "data", /*create=*/true, generation);
   }
@@ -55,13 +34,6 @@ class LostAndDoubtful : public testing::Test {
   static BadReplicaFound Doubtful(BlockId block, Generation generation = kFirst) {
     return {block, generation, ReplicaFault::kDoubtful};
   }
-  SimDisk& disk() { return environment_.disk(); }
-
-  SimEnvironment environment_;
-  SimClock clock_;
-  SeededRandom random_{1}, chance_{5};
-  BlockStoreOptions options_;
-  std::unique_ptr<BlockStore> store_;
 };
 
 // ---- the create floor ----

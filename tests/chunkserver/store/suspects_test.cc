@@ -8,7 +8,7 @@
 #include "chunkserver/store/disk_recovery.h"
 #include "common/base/hex.h"
 #include "common/env/clock.h"
-#include "tests/chunkserver/store/store_test_util.h"
+#include "tests/chunkserver/store/crash_fixture.h"
 
 namespace tercet {
 namespace {
@@ -16,30 +16,8 @@ namespace {
 constexpr BlockId kOld(1), kNew(2);
 constexpr Generation kFirst(1);
 
-class Suspects : public testing::Test {
+class Suspects : public CrashingStoreTest {
  protected:
-  Suspects() : options_(AllSimulated(environment_, 1)) { Open(); }
-  void Open() {
-    auto store = BlockStore::Open(disk(), clock_, random_, options_);
-    ASSERT_TRUE(store.ok()) << store.status().ToString();
-    store_ = std::move(store).value();
-  }
-  void Abandon() {
-    disk().FailPathsUnder("/disk0");
-    store_.reset();
-    disk().ClearFailedPaths();
-  }
-  void Kill() {
-    disk().KillProcess();
-    Abandon();
-    Open();
-  }
-  void CutPower() {
-    disk().Crash(chance_);
-    Abandon();
-    options_.boot_id += "'";
-    Open();
-  }
   /// A replica that was settled.
   void MakeOld() {
     ASSERT_OK(WriteData(*store_, kOld, 0, old_data_));
@@ -47,13 +25,7 @@ class Suspects : public testing::Test {
   }
   StatusCode ReadCode(BlockId block) { return store_->Read(block, kFirst, 0, 100).code(); }
   std::vector<ReplicaInfo> Listed() { return store_->Suspects(BlockId(0), 100).value(); }
-  SimDisk& disk() { return environment_.disk(); }
 
-  SimEnvironment environment_;
-  SimClock clock_;
-  SeededRandom random_{1}, chance_{5};
-  BlockStoreOptions options_;
-  std::unique_ptr<BlockStore> store_;
   const std::string old_data_ = Pattern(20'000, 1);
 };
 
