@@ -195,58 +195,56 @@ TEST_F(RepairTest, ThreadsRepairByThemselvesAndStopAtOnce) {
   EXPECT_TRUE(services_->repair().Report().queue.empty());
 }
 
-TEST_F(RepairTest, AnUnwrittenBlockIsReplaced) {
+class UnwrittenBlockTest : public RepairTest {
+ protected:
+  /// A block that was given out and not written to.
+  void Allocate() {
+    const int64_t inode = CreateOk(session_, "g");
+    wire::AllocateBlockRequest request;
+    request.context = Context(session_);
+    request.inode = inode;
+    metadata_->AllocateBlock(allocated_, request);
+    ASSERT_EQ(allocated_.info.status.code, 0);
+    recover_.session_id = session_;
+    recover_.inode = inode;
+    recover_.block_id = allocated_.block.block_id;
+    recover_.generation = 1;
+  }
+
+  wire::AllocateBlockResponse allocated_;
+  wire::RecoverBlockRequest recover_;
+};
+
+TEST_F(UnwrittenBlockTest, AnUnwrittenBlockIsReplaced) {
   MakeCluster(4);
-  const int64_t other = CreateOk(session_, "g");
-  wire::AllocateBlockRequest request;
-  request.context = Context(session_);
-  request.inode = other;
-  wire::AllocateBlockResponse allocated;
-  metadata_->AllocateBlock(allocated, request);
-  ASSERT_EQ(allocated.info.status.code, 0);
-  wire::RecoverBlockRequest recover;
-  recover.session_id = session_;
-  recover.inode = other;
-  recover.block_id = allocated.block.block_id;
-  recover.generation = 1;
-  recover.failed_servers = {allocated.block.chain[0]};
-  recover.failure = CodeOf(StatusCode::kUnavailable);
+  ASSERT_NO_FATAL_FAILURE(Allocate());
+  recover_.failed_servers = {allocated_.block.chain[0]};
+  recover_.failure = CodeOf(StatusCode::kUnavailable);
   wire::RecoverBlockResponse response;
-  metadata_->RecoverBlock(response, recover);
+  metadata_->RecoverBlock(response, recover_);
   ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
-  EXPECT_NE(response.block.block_id, allocated.block.block_id);
-  EXPECT_THAT(response.block.chain, Not(Contains(allocated.block.chain[0])));
+  EXPECT_NE(response.block.block_id, allocated_.block.block_id);
+  EXPECT_THAT(response.block.chain, Not(Contains(allocated_.block.chain[0])));
   wire::RecoverBlockResponse again;
-  metadata_->RecoverBlock(again, recover);
+  metadata_->RecoverBlock(again, recover_);
   EXPECT_EQ(again.block.block_id, response.block.block_id);
 }
 
-TEST_F(RepairTest, AnUnwrittenBlockIsReplacedAlsoWhenItsWriterOnlyFearsAServer) {
+TEST_F(UnwrittenBlockTest, AnUnwrittenBlockIsReplacedAlsoWhenItsWriterOnlyFearsAServer) {
   MakeCluster(4);
-  const int64_t other = CreateOk(session_, "g");
-  wire::AllocateBlockRequest request;
-  request.context = Context(session_);
-  request.inode = other;
-  wire::AllocateBlockResponse allocated;
-  metadata_->AllocateBlock(allocated, request);
-  ASSERT_EQ(allocated.info.status.code, 0);
-  wire::RecoverBlockRequest recover;
-  recover.session_id = session_;
-  recover.inode = other;
-  recover.block_id = allocated.block.block_id;
-  recover.generation = 1;
-  recover.failed_servers = {allocated.block.chain[1]};
+  ASSERT_NO_FATAL_FAILURE(Allocate());
+  recover_.failed_servers = {allocated_.block.chain[1]};
   wire::RecoverBlockResponse answers;
-  metadata_->RecoverBlock(answers, recover);
+  metadata_->RecoverBlock(answers, recover_);
   ASSERT_EQ(answers.info.status.code, 0) << answers.info.status.message;
-  EXPECT_EQ(answers.block.block_id, allocated.block.block_id) << "the server is well";
-  Kill(ServerId(static_cast<uint32_t>(allocated.block.chain[1])));
+  EXPECT_EQ(answers.block.block_id, allocated_.block.block_id) << "the server is well";
+  Kill(ServerId(static_cast<uint32_t>(allocated_.block.chain[1])));
   wire::RecoverBlockResponse silent;
-  metadata_->RecoverBlock(silent, recover);
+  metadata_->RecoverBlock(silent, recover_);
   ASSERT_EQ(silent.info.status.code, 0) << silent.info.status.message;
-  EXPECT_NE(silent.block.block_id, allocated.block.block_id);
+  EXPECT_NE(silent.block.block_id, allocated_.block.block_id);
   EXPECT_EQ(silent.block.chain.size(), 3u);
-  EXPECT_THAT(silent.block.chain, Not(Contains(allocated.block.chain[1])));
+  EXPECT_THAT(silent.block.chain, Not(Contains(allocated_.block.chain[1])));
 }
 
 TEST_F(RepairTest, ReplicasThatAreNewerThanARestoredJournalAreSealedAtOnce) {
