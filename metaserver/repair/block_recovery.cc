@@ -31,7 +31,8 @@ Status LeftTheFile(BlockId block) {
 
 Result<FileBlockRecord> BlockRecovery::Recover(Epoch epoch, const BlockRecoveryRequest& request) {
   const auto start = std::chrono::steady_clock::now();
-  if (!IsDoubt(request.failure) && !IsFailureOfDisk(request.failure)) {
+  const bool refused = request.failure == StatusCode::kNotFound;  // it is there, a replica is not
+  if (!IsDoubt(request.failure) && !IsFailureOfDisk(request.failure) && !refused) {
     for (const ServerId server : request.failed) servers_.Suspect(server);
   }
   std::set<ServerId> avoid;
