@@ -21,13 +21,11 @@
 //
 // Invariants:
 //  - A node is never started while its process runs, and no process is signalled that is not the
-//  node's.
+//    node's.
 //  - Nothing here keeps state in memory that another command could have changed, but the list of
-//  nodes,
-//    which only grows.
+//    nodes, which only grows.
 //  - Once there is a group (`founded` in cluster.json) no metaserver with an empty folder makes a
-//  new
-//    cluster: it waits to be added.
+//    new cluster: it waits to be added.
 #pragma once
 
 #include <chrono>

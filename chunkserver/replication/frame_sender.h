@@ -3,14 +3,11 @@
 //
 // Invariants:
 //  - Frames go out whole and in the order of Send; whoever finds the sender free sends its own
-//  frame and
-//    what others queue meanwhile.
+//    frame and what others queue meanwhile.
 //  - Only when the socket takes no more does a thread of the sender's own continue (a wake-up costs
-//  some
-//    20 µs): it is started at the first need.
+//    some 20 µs): it is started at the first need.
 //  - After a failure nothing is sent any more, the queue is empty, and the socket is shut down,
-//  which
-//    the connection's receiving thread notices.
+//    which the connection's receiving thread notices.
 #pragma once
 
 #include <chrono>

@@ -18,13 +18,11 @@
 //
 // Invariants:
 //  - Every change names the generation that Start found (0, or the sealed one): once the replica
-//  was sealed
-//    higher the store refuses, and nothing more is changed.
+//    was sealed higher the store refuses, and nothing more is changed.
 //  - Nothing is written whose checksum does not match; when finishing: the checksum in the table
-//  that
-//    Start was given.
+//    that Start was given.
 //  - Finish answers OK only when the replica's length and table are the source's, and all of it is
-//  durable.
+//    durable.
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,7 @@
 //  - While clients use the server, nothing is verified as long as the round is ahead of its plan;
 //    behind it, verification goes on at the rate that reaches the end in time.
 //  - While they do not, it goes twice as fast as it has to, and at least 1 MiB/s, and so gets
-//  ahead.
+//    ahead.
 // So a server whose clients never rest is verified all the same, at the lowest rate that will do.
 #pragma once
 

@@ -5,9 +5,8 @@
 // *settled*. So after a crash:
 //  - a replica of an era that was not settled may lack anything;
 //  - one of a settled era lacks nothing, unless it was written to since; before the first such
-//  write
-//    it is *marked*, durably. The mark goes when a whole era without a write to the replica is
-//    settled, so that a replica that is written to again and again is marked once.
+//    write it is *marked*, durably. The mark goes when a whole era without a write to the replica
+//    is settled, so that a replica that is written to again and again is marked once.
 //
 // Invariants:
 //  1. Data of a replica is changed only under its handle's lock, and only when Cover (or Enter)

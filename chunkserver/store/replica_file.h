@@ -12,7 +12,7 @@
 //
 // Invariants, when no change is half done:
 //  - Table entries from PagesFor(length) on are zero, and the file holds only zeros behind
-//  `length`.
+//    `length`.
 //  - The table in memory equals the one in the file.
 #pragma once
 

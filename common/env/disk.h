@@ -3,10 +3,9 @@
 //
 // What an implementation promises:
 //  - Data written to a file is durable after File::Sync on it; before, any part of it may be lost
-//  or
-//    torn at page granularity by a power cut. It survives a crash of the process.
-//  - A created, renamed or removed name is durable after Disk::SyncDirectory on its folder.
-//    A rename is one step: a power cut leaves both its names as before or both as after.
+//    or torn at page granularity by a power cut. It survives a crash of the process.
+//  - A created, renamed or removed name is durable after Disk::SyncDirectory on its folder. A
+//    rename is one step: a power cut leaves both its names as before or both as after.
 #pragma once
 
 #include <sys/uio.h>

@@ -3,14 +3,11 @@
 // Invariants:
 //  - Readers see every write at once. What a power cut leaves is decided by Crash alone.
 //  - Of a file, pages (4 KiB) and the size that were not synced are each, independently of one
-//  another, kept,
-//    dropped or (pages) torn between 512-byte sectors. Synced ones are kept.
+//    another, kept, dropped or (pages) torn between 512-byte sectors. Synced ones are kept.
 //  - Names: a create, rename or remove that was not covered by SyncDirectory is kept or dropped as
-//  a whole,
-//    independently of others. Folders made by MakeDirectories are durable at once.
+//    a whole, independently of others. Folders made by MakeDirectories are durable at once.
 //  - A failed Sync leaves the pages it should have written unsynced for good, as Linux does: no
-//  later Sync
-//    covers them unless they are written again.
+//    later Sync covers them unless they are written again.
 //  - Files opened before Crash or KillProcess only ever answer kIo afterwards, and locks are gone.
 #pragma once
 

@@ -4,7 +4,7 @@
 //  - A socket is shut down by the listener only while the listener holds a reference to its
 //    connection, so the descriptor cannot have been closed and given to somebody else.
 //  - The number of threads is bounded by max_connections: finished ones are joined before more
-//  begin.
+//    begin.
 #include "common/rpc/socket_listener.h"
 
 #include <poll.h>

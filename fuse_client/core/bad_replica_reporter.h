@@ -2,15 +2,12 @@
 //
 // Invariants:
 //  - Nobody who reads waits for a report, and reports are hints: what cannot be kept or told is
-//  dropped, and
-//    found again by the next reader.
+//    dropped, and found again by the next reader.
 //  - One call at a time, at most one per interval, of a bounded number of replicas. The same
-//  replica is not
-//    reported again for a while.
+//    replica is not reported again for a while.
 //  - A missing or stale replica is reported only after it had time to settle: while a chain is
-//  being changed
-//    its members answer so too. By then the block has another generation, and the active takes no
-//    notice.
+//    being changed its members answer so too. By then the block has another generation, and the
+//    active takes no notice.
 #pragma once
 
 #include <chrono>

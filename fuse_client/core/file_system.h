@@ -7,15 +7,13 @@
 // What a caller may rely on:
 //  - A mutation that returned OK is journaled; one that was retried over a failover happened once.
 //  - Write returns when the data is buffered. Flush returns when it is on all replicas and
-//  committed, so
-//    that any mount that opens the file afterwards sees it; Sync when it is on their disks as well.
+//    committed, so that any mount that opens the file afterwards sees it; Sync when it is on their
+//    disks as well.
 //  - Reads, attributes and sizes include this mount's own buffered writes.
 //  - An error of a buffered write is reported once by the next Write, Flush or Sync of each handle
-//  that
-//    was open when it happened (as errseq_t in Linux).
+//    that was open when it happened (as errseq_t in Linux).
 //  - Calls wait for an unreachable cluster up to FileSystemOptions::metadata_deadline (for ever
-//  with
-//    `hard`), then end with kUnavailable or kDeadlineExceeded (EIO). Unmount ends all waits.
+//    with `hard`), then end with kUnavailable or kDeadlineExceeded (EIO). Unmount ends all waits.
 //
 // Thread safety: all methods of FileSystem may be called from any thread at any time after Mount.
 // Handles are shared_ptr and may be used by several threads at once.

@@ -4,7 +4,7 @@
 //  - A chunk is used only while InodeState::data_version is what it was before the chunk was read.
 //  - A reader never waits for a chunk that no thread has begun: it reads it itself.
 //  - Chunks of all files together stay within ClientContext::read_ahead_budget, of one within the
-//  window.
+//    window.
 #pragma once
 
 #include <atomic>

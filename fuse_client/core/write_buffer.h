@@ -2,10 +2,9 @@
 //
 // Invariants of WriteBuffer:
 //  - Pieces never overlap and never cross an extent (1 MiB, or the block size if that is smaller),
-//  so each
-//    can travel as one frame.
+//    so each can travel as one frame.
 //  - A piece that reaches the end of its extent leaves at once: a sequential writer will not come
-//  back.
+//    back.
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 //
 // Lifecycle: Create (mounts) → Serve (until unmounted or stopped by a signal) → destructor.
 //  - `umount` detaches the mount: the kernel has written back what was dirty, the threads read
-//  ENODEV and end.
+//    ENODEV and end.
 //  - SIGTERM, SIGINT and SIGHUP unmount lazily; programs that still have files open keep them for a
 //    grace period, then calls that wait for the cluster are interrupted and the threads end.
 #pragma once

@@ -24,8 +24,7 @@
 //  - Nothing is applied that is not committed and durable here.
 //  - Nothing leaves that the hard state on the disk does not cover.
 //  - A failed write or sync of journal or state ends the member for good (`failure`): only a
-//  restart,
-//    which reads what the disk really holds, goes on.
+//    restart, which reads what the disk really holds, goes on.
 #pragma once
 
 #include <chrono>

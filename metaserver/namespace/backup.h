@@ -6,8 +6,8 @@
 //  - A reader gives rows only after their checksums held, and a backup is good only when its end
 //    was reached: the trailer vouches for the number of rows and for every byte.
 //  - A data folder is a metaserver's only once its journal has its name: the last step of a
-//  restore.
-//    What a crash leaves before that is refused by the metaserver and by a further restore.
+//    restore. What a crash leaves before that is refused by the metaserver and by a further
+//    restore.
 //  - Nothing that the old group gave out after the backup's moment is given out again by the
 //    restored one: epochs and id counters are raised (kIdHeadroom, kEpochHeadroom).
 //  - A restored state never makes chunk servers lose what came after its moment: it has no delete

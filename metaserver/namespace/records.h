@@ -6,8 +6,7 @@
 //  - A decoder accepts bytes behind the fields it knows (a newer version appended them) and gives
 //    kVersionTooNew for a higher version byte, which only an incompatible change gets.
 //  - A decoder never reads past its input and never allocates more than the input justifies: it
-//  gives
-//    kCorruption instead.
+//    gives kCorruption instead.
 #pragma once
 
 #include <cstdint>

@@ -3,17 +3,16 @@
 //
 // Invariants every mutation keeps (tests/metaserver/ops/invariants.h checks them):
 //  - An inode's nlink is the number of its dentries (directories: 2 + subdirectories); nlink 0 if
-//  and only
-//    if there is an orphan row. A directory's parent is the inode that holds its one dentry.
+//    and only if there is an orphan row. A directory's parent is the inode that holds its one
+//    dentry.
 //  - Every file block row has an owner row that names it, and the reverse. A committed block has a
-//  replica
-//    row for each server of its chain with its generation, a reserved one has none; dead blocks
-//    keep theirs.
+//    replica row for each server of its chain with its generation, a reserved one has none; dead
+//    blocks keep theirs.
 //  - block_count is the number of committed block rows of the inode; the counters are the totals.
 //  - A block leaves the state only together with a delete task for each server of its chain.
 //  - Every inode row that is written gets a higher change_version.
 //  - A record stays small: whatever may concern many rows is done in batches
-//  (internal_operations.h).
+//    (internal_operations.h).
 //
 // On an error the transaction's content is to be dropped. `info` of the responses is left to the
 // service. Errors common to all: kStaleHandle when the inode is not there (any more), kIo and

@@ -5,7 +5,7 @@
 //
 // Invariants:
 //  - The inode of a walk row has the change already; what the row is about is its entries or
-//  blocks.
+//    blocks.
 //  - At every moment each inode that a running change is yet to reach is below a directory with a
 //    row, whatever is renamed meanwhile. A change that is made above or beside waits: no second one
 //    begins below a running one.

@@ -1,12 +1,10 @@
 // The walk that carries a change of policy down the tree. Each step takes the first row of the
 // table:
 //  - of a directory: its entries behind `after_name`. Files get the change, and rows where they
-//  have
-//    blocks to be looked at; directories get the change and a row. The row goes with the last
+//    have blocks to be looked at; directories get the change and a row. The row goes with the last
 //    entry.
 //  - of a file: its blocks from `next_index` on get the repair rows that the new policy calls for.
-//  The
-//    row goes with the last block.
+//    The row goes with the last block.
 // A crash between two steps leaves rows, from which whoever is active goes on.
 #include <algorithm>
 #include <limits>

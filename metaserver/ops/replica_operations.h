@@ -5,12 +5,11 @@
 //
 // Invariants beside those of mutations.h:
 //  - A block has a repair row while a reconfiguration is under way (sealing != 0) or something is
-//  known to be wrong with it: fewer or
-//    more replicas than its inode's policy wants, a bad replica, a place that breaks the policy.
-//    Blocks of which only a server is dead or draining have none: those are found through the
-//    server's replica rows.
+//    known to be wrong with it: fewer or more replicas than its inode's policy wants, a bad
+//    replica, a place that breaks the policy. Blocks of which only a server is dead or draining
+//    have none: those are found through the server's replica rows.
 //  - A file block row's `stale` names exactly the servers that have a held delete task for the
-//  block.
+//    block.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +34,8 @@ struct BegunReconfiguration {
 /// Journals that an attempt uses the next generation. kConflict: the block is not of generation
 /// `from` any more, or is gone (or was cut off). `targets`: servers that are not in the chain and
 /// may get a replica from this attempt: they are remembered, so that whatever becomes of the
-/// attempt or of the block they get delete tasks if they are not in the chain in the end. `above`: a
-/// replica has this generation, which this state does not know: the attempt's is higher.
+/// attempt or of the block they get delete tasks if they are not in the chain in the end. `above`:
+/// a replica has this generation, which this state does not know: the attempt's is higher.
 Result<BegunReconfiguration> EvaluateBeginReconfiguration(OperationContext& context, BlockId block,
                                                           Generation from,
                                                           std::span<const ServerId> targets = {},

@@ -11,9 +11,8 @@
 //    end.
 //  - Moves happen only while some server is outside of the threshold, and only from or to such one.
 //  - Reports come late, and nobody knows which of the newest moves they show. So a server that
-//  gives
-//    counts as if they showed none of what left it and all of what came, one that takes the other
-//    way round.
+//    gives counts as if they showed none of what left it and all of what came, one that takes the
+//    other way round.
 //  - The planner says from where to where; whoever picks the block keeps the rules (MoveKeepsRule),
 //    and the move itself (metaserver/repair/protocol.md) never lowers the number of replicas.
 #pragma once

@@ -3,9 +3,8 @@
 //
 // Invariants:
 //  - A server is alive when it was heard of here, as active or as standby, within the death
-//  timeout,
-//    in the incarnation that the journal knows, and was not removed. The journal knows more servers
-//    than this table says are alive, never fewer.
+//    timeout, in the incarnation that the journal knows, and was not removed. The journal knows
+//    more servers than this table says are alive, never fewer.
 //  - Choose never returns a server twice, a dead, suspected, excluded or kept one, one that is not
 //    in service, or one without a healthy disk in service that can take the block and keep its
 //    reserve.

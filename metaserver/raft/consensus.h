@@ -3,8 +3,7 @@
 //
 // Invariants:
 //  - Records have consecutive indexes from 1. A record that was reported as applied is never lost
-//  or
-//    changed.
+//    or changed.
 //  - Records are applied in order of their indexes, each exactly once with respect to the applier's
 //    own durable applied index.
 //  - Only the active appends, and only under the epoch in which it became active.

@@ -13,8 +13,7 @@
 //  - Leader completeness: what is committed is in the log of every later leader.
 //  - A leader commits by counting only records of its own epoch (5.4.2 of the paper).
 //  - Lease: while `lease_until_ns` of a leader is ahead of its clock no other member can have
-//  become
-//    leader, as long as clocks run alike within a quarter: each voter that a lease counts on
+//    become leader, as long as clocks run alike within a quarter: each voter that a lease counts on
 //    promised not to vote for another for election_timeout since it heard from the leader.
 //  - A member that starts anew votes for nobody before election_timeout has gone by: it does not
 //    know what it promised before. (A group of one elects itself at once.)

@@ -3,10 +3,10 @@
 //
 // Invariants:
 //  - first <= last + 1. The record before `first` has the epoch base_epoch, 0 when there never was
-//  one.
+//    one.
 //  - Runs ascend strictly in index and epoch; together they cover [first, last].
 //  - Memberships ascend in index and lie in [first, last]; the base one is of a record before
-//  `first`.
+//    `first`.
 #pragma once
 
 #include <deque>

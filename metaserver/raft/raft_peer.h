@@ -2,12 +2,10 @@
 //
 // Invariants, within one epoch of the leader:
 //  - match <= last of the leader's log; records up to match are durable at the member and the same
-//  as
-//    the leader's. It never goes back.
+//    as the leader's. It never goes back.
 //  - match < next. Records from `next` on were not sent since the flow last began anew.
 //  - Until an answer shows where the logs agree (`probing`) at most one request with records is
-//  under
-//    way, so that a wrong guess costs one request.
+//    under way, so that a wrong guess costs one request.
 #pragma once
 
 #include <cstdint>

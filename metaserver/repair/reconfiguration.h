@@ -5,11 +5,9 @@
 //
 // Invariants:
 //  - The root, whose content the new chain gets, was a member of the old chain, was sealed in this
-//  attempt,
-//    is not suspect unless that was accepted, and is not empty while any member is not.
+//    attempt, is not suspect unless that was accepted, and is not empty while any member is not.
 //  - A member of the new chain was sealed and has the root's checksums, or pulled from one that
-//  has, in
-//    this attempt. So it has every acknowledged write.
+//    has, in this attempt. So it has every acknowledged write.
 //  - When another root is taken, who was equal to the one before is not any more.
 //  - Each (target, source) pair is tried once per root, each root once: an attempt ends.
 //

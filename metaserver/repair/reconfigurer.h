@@ -3,11 +3,10 @@
 //
 // Invariants:
 //  - At most one attempt per block runs in this process: whoever runs one holds the block's lock.
-//  That is for
-//    speed; what makes attempts safe are their generations.
+//    That is for speed; what makes attempts safe are their generations.
 //  - No lock is held that other blocks' attempts need.
 //  - Every attempt ends: by its commands' deadlines, or a moment after this is not the active any
-//  more.
+//    more.
 #pragma once
 
 #include <atomic>

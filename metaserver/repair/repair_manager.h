@@ -15,10 +15,9 @@
 // Invariants:
 //  - What was found out under one epoch is acted upon under no other.
 //  - No attempt is meant to leave a block with fewer replicas than it found alive: moves and
-//  surplus wait until
-//    all members are there.
+//    surplus wait until all members are there.
 //  - An attempt that sealed and failed is followed by one that asks for nothing but a chain that
-//  can be served.
+//    can be served.
 //  - Bounded: the planner's entries, the notices, the rows looked at in one step.
 //
 // Threads: one scans and ticks, `workers` change chains.

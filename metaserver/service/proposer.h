@@ -10,8 +10,7 @@
 //    then nobody else can have committed anything before that moment. A mutation's success needs no
 //    lease: its record is committed.
 //  - What was proposed under one activation is never seen under the next: overlay and slot cache
-//  are
-//    dropped in between.
+//    are dropped in between.
 //  - Times handed to operations never go back: not with the wall clock, and not when another
 //    metaserver takes over (the time floor row).
 //

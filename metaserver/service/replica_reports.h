@@ -4,15 +4,12 @@
 // innocent causes as long as data moves: a block committed or deleted while a report was under way.
 // So whatever is found has to be found in two reports in a row of the same range before it counts:
 //  - missing: the journal places a replica there, the server has none or an older generation. One
-//  with a
-//    higher generation is left alone: a reconfiguration is under way, or the state was restored
-//    from a backup;
+//    with a higher generation is left alone: a reconfiguration is under way, or the state was
+//    restored from a backup;
 //  - stray: the block is there, but this server is not in its chain, holds nothing for it, and no
-//  deletion waits:
-//    an attempt that was given up made it;
+//    deletion waits: an attempt that was given up made it;
 //  - unknown: an id that was given out, but no file has the block (neither committed nor reserved)
-//  and no
-//    deletion waits for it. The server is told to move the replica out of the way.
+//    and no deletion waits for it. The server is told to move the replica out of the way.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,8 @@
 //    back, kept for a while, removed.
 //  - Overwriters: a file of their own, in which random cells are overwritten and read back.
 //  - Sharers: all of them one file, through different clients, where cells of different writers
-//  share
-//    pages. After closing it each reads cells of the others: what was visible before must be there.
+//    share pages. After closing it each reads cells of the others: what was visible before must be
+//    there.
 //
 // Everything that is kept is compared once more at the end, by a fresh client.
 #pragma once

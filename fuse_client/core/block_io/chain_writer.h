@@ -2,18 +2,16 @@
 //
 // Invariants:
 //  - Every write that was submitted is either acknowledged (it is on every replica of the chain) or
-//  among
-//    the unacknowledged ones, with its buffer, in the order of submission. A failure loses none.
+//    among the unacknowledged ones, with its buffer, in the order of submission. A failure loses
+//    none.
 //  - After a failure nothing more is sent: the caller takes the unacknowledged writes elsewhere.
 //  - No more than the window is in flight.
 //  - A chain that is stopped is found within the progress timeout after its last sign of life, also
-//  by a
-//    writer that looks only then: WORKING frames and acknowledgements wait in the socket. One that
-//    works but is slow is waited for longer, to the answer timeout.
+//    by a writer that looks only then: WORKING frames and acknowledgements wait in the socket. One
+//    that works but is slow is waited for longer, to the answer timeout.
 //  - unsynced() is false only when every acknowledged byte is on the disk of every replica. A SYNC
-//  frame,
-//    or a write with the sync flag, vouches for the writes that were acknowledged before it was
-//    sent.
+//    frame, or a write with the sync flag, vouches for the writes that were acknowledged before it
+//    was sent.
 #pragma once
 
 #include <chrono>

@@ -5,7 +5,7 @@
 //  - whoever holds something of a generation is a member of the block's chain, or a target that the
 //    journal remembers, or has a delete task that reaches it;
 //  - each member of a committed block's chain holds all that was acknowledged, whatever was
-//  deleted;
+//    deleted;
 //  - what is journaled agrees with itself (invariants.h).
 #include <map>
 #include <random>
