@@ -410,7 +410,7 @@ void ActiveNode::CheckCommitted(const FileBlockRecord& record, BlockId block, bo
   CellHistory& history = world_.histories.at(place->inode);
   if (accepted) {
     ++world_.counts.accepted_suspects;
-    history.ForgetUnsynced();
+    history.ForgetUnsynced(world_.queue.now());
   }
   const uint32_t cells = world_.scenario.cells_per_block;
   std::optional<std::vector<WriteId>> first;

@@ -140,9 +140,15 @@ bool BlockSimulation::AllWhole() {
     if (unwritten) continue;
     if (place.chain.size() < 3) return false;
     for (ServerId server : place.chain) {
-      const auto content = world_.Server(server).Content(place.block, place.generation,
-                                                         world_.scenario.cells_per_block);
+      ChunkNode& node = world_.Server(server);
+      const auto content =
+          node.Content(place.block, place.generation, world_.scenario.cells_per_block);
       if (!content.ok()) return false;
+      // An open file that has lost its name is read, but ends with its process.
+      const auto stat = node.store()->Stat(place.block);
+      if (!stat.ok()) return false;
+      const auto named = node.disk().Exists(stat->file_path);
+      if (!named.ok() || !*named) return false;
     }
   }
   return world_.active->Unfinished().empty();

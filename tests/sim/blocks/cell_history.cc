@@ -1,5 +1,7 @@
 #include "tests/sim/blocks/cell_history.h"
 
+#include <algorithm>
+
 #include "common/base/coding.h"
 
 namespace tercet::sim {
@@ -26,15 +28,24 @@ void CellHistory::Sync(SimTime sent) {
 
 void CellHistory::Disown(WriteId write) { writes_[write - 1].acknowledged = kNever; }
 
-void CellHistory::ForgetUnsynced() {
+void CellHistory::ForgetUnsynced(SimTime now) {
+  forgot_ = now;
   for (Write& write : writes_) {
-    if (!write.synced) write.acknowledged = kNever;
+    if (write.synced) continue;
+    write.acknowledged = kNever;
+    write.forgotten = true;
   }
 }
 
 bool CellHistory::MayRead(uint32_t cell, WriteId value, SimTime begin, SimTime end) const {
   SimTime complete = -1;  // of zeros
-  if (value != 0) {
+  if (value == kMixture) {
+    const bool torn = std::any_of(writes_.begin(), writes_.end(), [&](const Write& write) {
+      return write.forgotten && cell >= write.first_cell && cell < write.first_cell + write.cells;
+    });
+    if (!torn) return false;
+    complete = forgot_;
+  } else if (value != 0) {
     if (value > writes_.size()) return false;
     const Write& read = writes_[value - 1];
     if (read.begun > end || cell < read.first_cell || cell >= read.first_cell + read.cells) {
@@ -61,10 +72,10 @@ std::string CellBytes(WriteId write, uint32_t first_cell, uint32_t cells) {
   return bytes;
 }
 
-int64_t WriteOf(std::string_view bytes, uint32_t cell) {
+WriteId WriteOf(std::string_view bytes, uint32_t cell) {
   if (bytes == std::string(kCellBytes, '\0')) return 0;
   const uint32_t write = DecodeFixed32(bytes.data());
-  return bytes == CellBytes(write, cell, 1) ? static_cast<int64_t>(write) : -1;
+  return bytes == CellBytes(write, cell, 1) ? write : kMixture;
 }
 
 }  // namespace tercet::sim

@@ -15,6 +15,8 @@ inline constexpr uint32_t kCellBytes = 1024;
 
 /// Numbers the writes of one block; 0 is what nobody wrote: zeros.
 using WriteId = uint32_t;
+/// What a cell holds that is of no single write: a power cut tore one that was not synced.
+inline constexpr WriteId kMixture = UINT32_MAX;
 
 class CellHistory {
  public:
@@ -25,12 +27,13 @@ class CellHistory {
   void Sync(SimTime sent);
   /// The writer died before a commit named the block: nobody counts on it any more.
   void Disown(WriteId write);
-  /// All replicas may have lost what was not synced: it may be there or not.
-  void ForgetUnsynced();
+  /// All replicas may have lost what was not synced: it may be there or not, or torn.
+  void ForgetUnsynced(SimTime now);
 
   /// Whether a read that went on from `begin` to `end` may find `value` in `cell`: the value was
   /// being written by then, and no write that was acknowledged before the read began had started
-  /// after it was complete.
+  /// after it was complete. kMixture: a write that was forgotten as unsynced may be torn there, and
+  /// none that was acknowledged has begun since.
   bool MayRead(uint32_t cell, WriteId value, SimTime begin, SimTime end) const;
 
   size_t acknowledged() const { return acknowledged_; }
@@ -42,16 +45,18 @@ class CellHistory {
     SimTime begun = 0;
     SimTime acknowledged = kNever;
     bool synced = false;
+    bool forgotten = false;
   };
   static constexpr SimTime kNever = INT64_MAX;
 
   std::vector<Write> writes_;  // WriteId - 1
   size_t acknowledged_ = 0;
+  SimTime forgot_ = -1;  // when unsynced writes were forgotten the last time
 };
 
 /// The bytes of cells [first, first + cells) as `write` fills them.
 std::string CellBytes(WriteId write, uint32_t first_cell, uint32_t cells);
-/// The write that filled a cell; -1 when the bytes are of no single write.
-int64_t WriteOf(std::string_view bytes, uint32_t cell);
+/// The write that filled a cell, or kMixture.
+WriteId WriteOf(std::string_view bytes, uint32_t cell);
 
 }  // namespace tercet::sim

@@ -573,12 +573,8 @@ Result<std::vector<WriteId>> ChunkNode::Content(BlockId block, Generation genera
   pages.data.resize(size_t{cells} * kCellBytes, '\0');
   std::vector<WriteId> writes(cells);
   for (uint32_t cell = 0; cell < cells; ++cell) {
-    const int64_t write =
+    writes[cell] =
         WriteOf(std::string_view(pages.data).substr(size_t{cell} * kCellBytes, kCellBytes), cell);
-    if (write < 0) {
-      return Status(StatusCode::kInternal, fmt::format("cell {} is a mixture of writes", cell));
-    }
-    writes[cell] = static_cast<WriteId>(write);
   }
   return writes;
 }
