@@ -484,8 +484,9 @@ class BlockStore {
                          bool for_change = false) const;
   /// Puts the replica into the queue of bad ones when `status` is kCorruption.
   Status ReportDamage(const BlockHandle& handle, Status status);
-  Status CopyPages(BlockId block, Generation generation, ReplicaFile* copy);
-  static Status CopyDifferingPages(const ReplicaFile& from, ReplicaFile* to);
+  // For a move. Errors are noted: those of the replica on its disk, those of the copy on `target`.
+  Status CopyPages(BlockId block, Generation generation, StoreDisk& target, ReplicaFile* copy);
+  Status CopyDifferingPages(const BlockHandle& handle, StoreDisk& target, ReplicaFile* to);
 
   StoreDisk* FindDisk(const std::string& disk_uuid) const;
   /// Keeps the better one of each block's replicas where two disks have one.

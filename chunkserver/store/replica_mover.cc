@@ -26,9 +26,12 @@ static_assert(kPieceBytes / kPageBytes <= kMaxIntentPages);
 
 }  // namespace
 
-Status BlockStore::CopyPages(BlockId block, Generation generation, ReplicaFile* copy) {
+Status BlockStore::CopyPages(BlockId block, Generation generation, StoreDisk& target,
+                             ReplicaFile* copy) {
   for (uint32_t offset = 0;; offset += kPieceBytes) {
     bool end = false;
+    // Apart from what the reader returns, which is held against the source's disk.
+    Status written;
     RETURN_IF_ERROR(WithReader(block, generation, [&](BlockHandle& handle) -> Status {
       const ReplicaFile& from = *handle.replica;
       const ReplicaFile::PageRange pages = from.Pages(offset, kPieceBytes);
@@ -37,15 +40,18 @@ Status BlockStore::CopyPages(BlockId block, Generation generation, ReplicaFile* 
       std::string data, crcs;
       RETURN_IF_ERROR(from.ReadVerified(pages, &data));
       from.AppendCrcs(pages, &crcs);
-      RETURN_IF_ERROR(copy->Write(offset, data, crcs));
-      copy->StartWriteback(offset, data.size());
+      written = copy->Write(offset, data, crcs);
+      if (written.ok()) copy->StartWriteback(offset, data.size());
       return Status::Ok();
     }));
+    RETURN_IF_ERROR(Note(&target, written));
     if (end) return Status::Ok();
   }
 }
 
-Status BlockStore::CopyDifferingPages(const ReplicaFile& from, ReplicaFile* to) {
+Status BlockStore::CopyDifferingPages(const BlockHandle& handle, StoreDisk& target,
+                                      ReplicaFile* to) {
+  const ReplicaFile& from = *handle.replica;
   std::string wanted, present;
   from.AppendCrcs(from.Pages(0, from.length()), &wanted);
   to->AppendCrcs(to->Pages(0, to->length()), &present);
@@ -57,12 +63,12 @@ Status BlockStore::CopyDifferingPages(const ReplicaFile& from, ReplicaFile* to) 
     if (!beyond && wanted.compare(4 * page, 4, present, 4 * page, 4) == 0) continue;
     crcs.clear();
     const ReplicaFile::PageRange one{.first = page, .count = 1};
-    RETURN_IF_ERROR(from.ReadVerified(one, &data));
+    RETURN_IF_ERROR(Note(handle.disk, ReportDamage(handle, from.ReadVerified(one, &data))));
     from.AppendCrcs(one, &crcs);
-    RETURN_IF_ERROR(to->Write(page * kPageBytes, data, crcs));
+    RETURN_IF_ERROR(Note(&target, to->Write(page * kPageBytes, data, crcs)));
   }
   // Whole pages were written: the length may be over by a part of the last one, which is zeros.
-  return to->Truncate(from.length());
+  return Note(&target, to->Truncate(from.length()));
 }
 
 Status BlockStore::MoveToDisk(BlockId block, const std::string& disk_uuid) {
@@ -98,8 +104,8 @@ Status BlockStore::MoveToDisk(BlockId block, const std::string& disk_uuid) {
                                                        .created_ns = clock_.WallNanos(),
                                                        .era = target->activity().Enter(block)});
   }
-  Status moved = copy->Write(0, {}, {});
-  if (moved.ok()) moved = CopyPages(block, generation, copy.get());
+  Status moved = Note(target, copy->Write(0, {}, {}));
+  if (moved.ok()) moved = CopyPages(block, generation, *target, copy.get());
   if (moved.ok()) {
     std::unique_lock lock(handle->mutex);
     if (handle->replica == nullptr) moved = OpenReplica(*handle);
@@ -129,7 +135,6 @@ Status BlockStore::FinishMove(BlockHandle& handle, StoreDisk& target,
   const BlockId block = handle.block;
   const Generation generation = handle.replica->generation();
   auto take = [&]() -> Status {
-    RETURN_IF_ERROR(CopyDifferingPages(*handle.replica, copy.get()));
     RETURN_IF_ERROR(target.SyncReplica(block, *copy->file(), false));
     const ReplicaRow row{.block = block,
                          .generation = Generation(0),
@@ -141,13 +146,15 @@ Status BlockStore::FinishMove(BlockHandle& handle, StoreDisk& target,
     RETURN_IF_ERROR(target.ChangeReplica(*copy, row, whole, true));
     return target.activity().Cleared(block);
   };
-  if (Status taken = take(); !taken.ok()) {
+  Status taken = CopyDifferingPages(handle, target, copy.get());
+  if (taken.ok()) taken = Note(&target, take());
+  if (!taken.ok()) {
     copy.reset();
     if (Status removed = UndoTake(target, block); !removed.ok()) {
       LOG_WARN("a half-made copy stays: {}", removed);
       Eject(target, removed);
     }
-    return Note(&target, taken);
+    return taken;
   }
   target.NoteCreated(copy->length());
   target.NoteWritten(kDataOffset + copy->length());
