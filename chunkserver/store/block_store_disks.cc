@@ -305,7 +305,13 @@ Status BlockStore::ResolveDuplicates() {
     }
     after = complete_to;
   }
-  return Status::Ok();
+  // Before anything is changed: of two replicas that were alike the one that was put away would
+  // come back with old data, and the other one would then be suspect. A disk that fails here is
+  // ejected, which is no reason not to start with the others.
+  const Status synced = SyncDeletions();
+  const bool any =
+      std::any_of(disks_.begin(), disks_.end(), [](const auto& disk) { return disk->healthy(); });
+  return any ? Status::Ok() : synced;
 }
 
 Status BlockStore::ResolveDuplicate(BlockId block) {

@@ -10,7 +10,8 @@
 //      ones either. Without a row before its generation the copy would be left over, and come back
 //      with old data when an index is made again.
 //   3. The old file to the trash, durably; its row. From here on the handle is that of the copy. A
-//      change of the replica comes only after the old file is gone for good.
+//      change of the replica comes only after the old file is gone for good. The same holds for the
+//      copy after an error in 2, and for the one of two replicas that a start puts away.
 #include <algorithm>
 
 #include "chunkserver/store/store_internal.h"
@@ -123,7 +124,9 @@ Status BlockStore::MoveToDisk(BlockId block, const std::string& disk_uuid) {
 }
 
 Status BlockStore::UndoTake(StoreDisk& target, BlockId block) {
-  RETURN_IF_ERROR(target.RemoveReplicaFile(block));
+  // While there is a row a start finds out what became of the file; without one it must be gone for
+  // good, or it would come back with old data when an index is made again.
+  RETURN_IF_ERROR(target.RemoveReplicaFileDurably(block));
   auto row = target.index().Find(block);
   if (row.code() == StatusCode::kNotFound) return Status::Ok();
   RETURN_IF_ERROR(row.status());

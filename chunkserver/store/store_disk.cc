@@ -245,6 +245,11 @@ Result<std::unique_ptr<File>> StoreDisk::CreateReplicaFile(BlockId block) {
 
 Status StoreDisk::RemoveReplicaFile(BlockId block) { return disk_.Remove(PathOf(block)); }
 
+Status StoreDisk::RemoveReplicaFileDurably(BlockId block) {
+  RETURN_IF_ERROR(RemoveReplicaFile(block));
+  return disk_.SyncDirectory(FolderOf(block));
+}
+
 Status StoreDisk::RenameAway(const std::string& from_folder, const std::string& from_name,
                              const RemovedName& to, Destination destination) {
   const std::string to_folder =
@@ -277,6 +282,12 @@ Status StoreDisk::MoveAway(const ReplicaRow& row, Destination destination,
 }
 
 Status StoreDisk::ForgetRow(const ReplicaRow& row) {
+  // Whoever removed the file may have been killed before that was durable.
+  const std::string folder = FolderOf(row.block);
+  if (auto there = disk_.Exists(folder); !there.ok() || *there) {
+    std::lock_guard lock(mutex_);
+    unsynced_folders_.insert(folder);
+  }
   const uint64_t bytes = ReplicaBytes(row.length);
   replica_bytes_.fetch_sub(std::min(replica_bytes(), bytes), std::memory_order_relaxed);
   RETURN_IF_ERROR(activity_->Deleted(row.block));

@@ -114,6 +114,8 @@ class StoreDisk {
   Result<std::unique_ptr<File>> CreateReplicaFile(BlockId block);
   /// Takes back CreateReplicaFile.
   Status RemoveReplicaFile(BlockId block);
+  /// The same, and no power cut brings the file back.
+  Status RemoveReplicaFileDurably(BlockId block);
 
   /// Gives an open replica the generation and the era of `after`, in its header and its row, which
   /// is `before` now. With `sync` durably; what was written to the replica before is then durable,
@@ -127,7 +129,7 @@ class StoreDisk {
   /// Moves the file and removes the row.
   /// `length`: the replica's when it is known, which saves looking.
   Status MoveAway(const ReplicaRow& row, Destination destination, std::optional<uint32_t> length);
-  /// Removes the row of a replica whose file is gone.
+  /// Removes the row of a replica whose file is gone; for good after SyncDeletions.
   Status ForgetRow(const ReplicaRow& row);
   /// Puts the row of a replica right that has grown. Its bytes are counted already.
   Status CorrectLength(BlockId block);

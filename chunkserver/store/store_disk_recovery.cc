@@ -11,6 +11,8 @@ namespace {
 constexpr std::string_view kActivityName = "activity";
 constexpr std::string_view kBlocksName = "blocks";
 constexpr std::string_view kDoubtsName = "doubts";
+constexpr std::string_view kTrashName = "trash";
+constexpr std::string_view kQuarantineName = "quarantine";
 constexpr size_t kScanBatch = 1000;
 
 }  // namespace
@@ -69,7 +71,14 @@ Status StoreDisk::OpenIndex(const std::string& boot_id) {
     }
   }
   RETURN_IF_ERROR(CountPutAway().WithContext(where));
-  // What was put away must not come back once the new activity file knows nothing of it.
+  // What was put away must not come back once the new activity file knows nothing of it, nor what
+  // the last process put away and was killed before it made that durable.
+  {
+    std::lock_guard lock(mutex_);
+    for (std::string_view name : {kTrashName, kQuarantineName}) {
+      unsynced_folders_.insert(Inside(name));
+    }
+  }
   RETURN_IF_ERROR(SyncDeletions().WithContext(where));
   RETURN_IF_ERROR(CollectDoubts(recovery).WithContext(where));
   auto exists = [this](BlockId block) { return index_->Find(block).ok(); };
