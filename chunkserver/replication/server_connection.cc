@@ -232,13 +232,27 @@ Status ServerConnection::HandleRead(const FramePrelude& prelude, std::string_vie
     FramePrelude answer;
     answer.kind = wire::FrameKind::READ_RESPONSE;
     answer.request_id = prelude.request_id;
-    RETURN_IF_ERROR(sender_.SendExclusively([&](FrameConnection& connection) {
+    const Status sent = sender_.SendExclusively([&](FrameConnection& connection) {
       return connection.SendFile(answer, encoded, plan->file->descriptor(), plan->file_offset,
                                  plan->length);
-    }));
+    });
+    if (sent.code() == StatusCode::kIo) NoteUnreadable(request, sent);
+    RETURN_IF_ERROR(sent);
   }
   NoteRead(plan->length);
   return Status::Ok();
+}
+
+void ServerConnection::NoteUnreadable(const wire::ReadHeader& request, const Status& status) {
+  const auto pages = context_.store.Read(BlockId(static_cast<uint64_t>(request.block_id)),
+                                         Generation(static_cast<uint64_t>(request.generation)),
+                                         static_cast<uint32_t>(request.offset),
+                                         static_cast<uint32_t>(request.length));
+  LOG_WARN_LIMITED(
+      "a read broke off, and its connection with it: {} block={} offset={} length={} read again: "
+      "{} "
+      "caller={}",
+      status, request.block_id, request.offset, request.length, pages.status(), caller_);
 }
 
 Status ServerConnection::ReadVerified(const FramePrelude& prelude,

@@ -88,6 +88,8 @@ class ServerConnection final : public ServedConnection,
   Status HandlePing(const FramePrelude& prelude, std::string_view header);
 
   Status ReadVerified(const FramePrelude& prelude, const wire::ReadHeader& request);
+  /// The replica's file could not be read while it was sent: has the store see that for itself.
+  void NoteUnreadable(const wire::ReadHeader& request, const Status& status);
   Status RefuseRead(const FramePrelude& prelude, const Status& status);
 
   Status CheckChain(const std::vector<wire::ChainHop>& downstream) const;

@@ -8,6 +8,7 @@
 
 #include "chunkserver/replication/data_plane_metrics.h"
 #include "chunkserver/store/replica_format.h"
+#include "common/env/posix_disk.h"
 #include "common/env/sim_disk.h"
 #include "tests/chunkserver/replication/test_chain.h"
 
@@ -38,6 +39,73 @@ void FlipByte(TestServer& server, BlockId block, uint32_t offset) {
   ASSERT_EQ(::pwrite(file, &byte, 1, kDataOffset + offset), 1);
   ::close(file);
 }
+
+/// The machine's own disk, until its replicas become unreadable: by sendfile, and perhaps by a
+/// read.
+class FailingDisk final : public Disk {
+ public:
+  ~FailingDisk() override {
+    if (write_only_ >= 0) ::close(write_only_);
+  }
+  void FailReplicas(bool by_read) {
+    read_fails_ = by_read;
+    sendfile_fails_ = true;
+  }
+
+  Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override {
+    ASSIGN_OR_RETURN(std::unique_ptr<File> file, disk_.Open(path, mode));
+    if (!path.ends_with(".blk")) return file;
+    return std::unique_ptr<File>(std::make_unique<FailingFile>(*this, std::move(file)));
+  }
+  Status Rename(const std::string& from, const std::string& to) override {
+    return disk_.Rename(from, to);
+  }
+  Status Remove(const std::string& path) override { return disk_.Remove(path); }
+  Status MakeDirectories(const std::string& path) override { return disk_.MakeDirectories(path); }
+  Status SyncDirectory(const std::string& path) override { return disk_.SyncDirectory(path); }
+  Result<std::vector<std::string>> List(const std::string& path) override {
+    return disk_.List(path);
+  }
+  Result<bool> Exists(const std::string& path) override { return disk_.Exists(path); }
+  Result<DiskSpace> Space(const std::string& path) override { return disk_.Space(path); }
+  Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override {
+    return disk_.Lock(path);
+  }
+
+ private:
+  class FailingFile final : public File {
+   public:
+    FailingFile(const FailingDisk& disk, std::unique_ptr<File> file)
+        : disk_(disk), file_(std::move(file)) {}
+    Result<size_t> ReadAt(uint64_t offset, std::span<char> out) const override {
+      if (disk_.read_fails_) return Status(StatusCode::kIo, "a bad sector");
+      return file_->ReadAt(offset, out);
+    }
+    Status WriteAt(uint64_t offset, std::string_view data) override {
+      return file_->WriteAt(offset, data);
+    }
+    Status WriteVectorAt(uint64_t offset, std::span<const iovec> pieces) override {
+      return file_->WriteVectorAt(offset, pieces);
+    }
+    Status Sync() override { return file_->Sync(); }
+    Status Truncate(uint64_t size) override { return file_->Truncate(size); }
+    Status Allocate(uint64_t size) override { return file_->Allocate(size); }
+    Result<uint64_t> Size() const override { return file_->Size(); }
+    /// One that may only be written to is as bad for sendfile as a bad sector.
+    int descriptor() const override {
+      return disk_.sendfile_fails_ ? disk_.write_only_ : file_->descriptor();
+    }
+
+   private:
+    const FailingDisk& disk_;
+    const std::unique_ptr<File> file_;
+  };
+
+  Disk& disk_ = RealDisk();
+  const int write_only_ = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  std::atomic<bool> read_fails_{false};
+  std::atomic<bool> sendfile_fails_{false};
+};
 
 class ReadTest : public testing::Test {
  protected:
@@ -129,6 +197,32 @@ TEST_F(ReadTest, DiskWithoutDescriptorsIsReadThroughMemory) {
   ASSERT_TRUE(answer.status.ok()) << answer.status.ToString();
   EXPECT_EQ(answer.payload.substr(0, data_.size()), data_);
   EXPECT_TRUE(ChecksumsMatch(answer));
+}
+
+TEST_F(ReadTest, ABadSectorThatIsMetWhileItIsSentIsTheDisksFailure) {
+  FailingDisk disk;
+  TestServer server(ServerId(5), {}, &disk);
+  RawClient client(server);
+  ASSERT_TRUE(client.Write({.block = kBlock, .data = data_}).status.ok());
+  disk.FailReplicas(/*by_read=*/true);
+  client.SendRead(kBlock, kFirst, 0, 1 << 20);
+  EXPECT_FALSE(client.Receive().ok()) << "the connection has to end in mid-frame";
+  EXPECT_TRUE(Eventually([&] { return !server.store().Disks().at(0).healthy; }));
+  // Whoever comes next gets an answer.
+  EXPECT_EQ(RawClient(server).Read(kBlock, kFirst, 0, 1 << 20).status.code(), StatusCode::kIo);
+}
+
+TEST_F(ReadTest, WhatTheStoreCanReadIsNoFailureOfTheDisk) {
+  FailingDisk disk;
+  TestServer server(ServerId(5), {}, &disk);
+  RawClient client(server);
+  ASSERT_TRUE(client.Write({.block = kBlock, .data = data_}).status.ok());
+  disk.FailReplicas(/*by_read=*/false);
+  const uint64_t reads = server.store().counters().reads.load();
+  client.SendRead(kBlock, kFirst, 0, 1 << 20);
+  EXPECT_FALSE(client.Receive().ok());
+  EXPECT_TRUE(Eventually([&] { return server.store().counters().reads.load() == reads + 2; }));
+  EXPECT_TRUE(server.store().Disks().at(0).healthy);
 }
 
 TEST_F(ReadTest, CountersAreExportedByWhatTheyGrew) {
