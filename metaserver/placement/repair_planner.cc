@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace tercet {
 namespace {
@@ -42,25 +43,37 @@ std::optional<RepairClass> ClassifyBlock(const BlockHealth& health) {
 }
 
 // ---- the queues ----
-// An entry that is not running is in exactly one of ready_[class] and waiting_; every entry is in
-// by_age_[class].
+// An entry that is not running is in exactly one of ready_[class], waiting_ and blocked_; every
+// entry is in by_age_[class].
+
+RepairPlanner::Order RepairPlanner::OrderOf(const RepairEntry& entry) {
+  const Rank rank = entry.blocked ? kBlocked : entry.first ? kFirst : kUsual;
+  return {rank, entry.since_ms, entry.block};
+}
 
 void RepairPlanner::Enqueue(State& state) {
-  const Order order{state.entry.since_ms, state.entry.block};
-  if (state.not_before_ms >= 0) {
+  const bool is_lost = state.entry.repair_class == RepairClass::kLost;
+  if (state.entry.blocked) {
+    blocked_.insert(state.entry.block);
+    if (!is_lost) ++class_waiting_[static_cast<size_t>(state.entry.repair_class)];
+  } else if (state.not_before_ms >= 0) {
     waiting_.insert({state.not_before_ms, state.entry.block});
     ++class_waiting_[static_cast<size_t>(state.entry.repair_class)];
   } else {
-    ready(state.entry.repair_class).insert(order);
+    ready(state.entry.repair_class).insert(OrderOf(state.entry));
   }
 }
 
 void RepairPlanner::Dequeue(State& state) {
-  if (state.not_before_ms >= 0) {
+  const bool is_lost = state.entry.repair_class == RepairClass::kLost;
+  if (state.entry.blocked) {
+    blocked_.erase(state.entry.block);
+    if (!is_lost) --class_waiting_[static_cast<size_t>(state.entry.repair_class)];
+  } else if (state.not_before_ms >= 0) {
     waiting_.erase({state.not_before_ms, state.entry.block});
     --class_waiting_[static_cast<size_t>(state.entry.repair_class)];
   } else {
-    ready(state.entry.repair_class).erase({state.entry.since_ms, state.entry.block});
+    ready(state.entry.repair_class).erase(OrderOf(state.entry));
   }
 }
 
@@ -69,57 +82,101 @@ void RepairPlanner::Wait(State& state, int64_t until_ms) {
   Enqueue(state);
 }
 
+bool RepairPlanner::Evict(size_t repair_class, Rank behind) {
+  const std::set<Order>& all = by_age_[repair_class];
+  // At most as many run as there are workers.
+  for (auto it = all.rbegin(); it != all.rend() && std::get<Rank>(*it) >= behind; ++it) {
+    const BlockId block = std::get<BlockId>(*it);
+    if (entries_.at(block).running) continue;
+    Remove(block);
+    return true;
+  }
+  return false;
+}
+
 bool RepairPlanner::MakeRoom(const RepairEntry& entry) {
-  if (entries_.size() < options_.max_entries) return true;
+  // Passes over the replicas of dead servers find lost ones again without being told to.
+  if (entry.repair_class == RepairClass::kLost) return lost() < options_.max_lost;
+  if (Competing() < options_.max_entries) return true;
   left_out_ = true;
-  for (int c = kRepairClasses - 1; c > static_cast<int>(entry.repair_class); --c) {
-    const std::set<Order>& all = by_age_[c];
-    // The youngest that does not run; at most as many run as there are workers.
-    for (auto it = all.rbegin(); it != all.rend(); ++it) {
-      State& victim = entries_.at(it->second);
-      if (victim.running) continue;
-      Remove(it->second);
-      return true;
-    }
+  // All shares together are less than all the room: one that has less than its own finds another
+  // that has more.
+  const size_t share = options_.max_entries / (2 * kRepairClasses);
+  const auto own = static_cast<size_t>(entry.repair_class);
+  for (size_t c = kRepairClasses - 1; c > own; --c) {
+    if (by_age_[c].size() > share && Evict(c, kFirst)) return true;
+  }
+  const Rank rank = std::get<Rank>(OrderOf(entry));
+  if (rank != kBlocked && Evict(own, rank == kFirst ? kUsual : kBlocked)) return true;
+  if (by_age_[own].size() >= share) return false;
+  for (size_t c = own - 1; c > static_cast<size_t>(RepairClass::kLost); --c) {
+    if (by_age_[c].size() > share && Evict(c, kFirst)) return true;
   }
   return false;
 }
 
 bool RepairPlanner::TakeRoomAgain() {
-  if (!left_out_ || entries_.size() > options_.max_entries / 2) return false;
+  if (!left_out_ || Competing() > options_.max_entries / 2) return false;
   left_out_ = false;
   return true;
 }
 
 bool RepairPlanner::Put(RepairEntry entry) {
+  entry.blocked = entry.blocked || entry.repair_class == RepairClass::kLost;
   const auto new_class = static_cast<size_t>(entry.repair_class);
   auto it = entries_.find(entry.block);
+  if (it != entries_.end() && it->second.running) {
+    it->second.update = std::move(entry);
+    return true;
+  }
+  const auto is_lost = [](const RepairEntry& e) { return e.repair_class == RepairClass::kLost; };
+  if (it != entries_.end() && is_lost(it->second.entry) != is_lost(entry)) {
+    // It needs the other kind of room.
+    entry.since_ms = std::min(entry.since_ms, it->second.entry.since_ms);
+    Remove(entry.block);
+    it = entries_.end();
+  }
   if (it == entries_.end()) {
     if (!MakeRoom(entry)) return false;
     State& state = entries_[entry.block];
-    by_age_[new_class].insert({entry.since_ms, entry.block});
+    by_age_[new_class].insert(OrderOf(entry));
     state.entry = std::move(entry);
     Enqueue(state);
     return true;
   }
   State& state = it->second;
-  if (state.running) {
-    state.update = std::move(entry);
-    return true;
-  }
-  const bool more_urgent = entry.repair_class < state.entry.repair_class;
+  const bool more_urgent = std::pair(entry.repair_class, !entry.first) <
+                           std::pair(state.entry.repair_class, !state.entry.first);
   Dequeue(state);
-  by_age_[static_cast<size_t>(state.entry.repair_class)].erase(
-      {state.entry.since_ms, state.entry.block});
+  by_age_[static_cast<size_t>(state.entry.repair_class)].erase(OrderOf(state.entry));
   entry.since_ms = std::min(entry.since_ms, state.entry.since_ms);
   state.entry = std::move(entry);
   if (more_urgent) {
     state.failures = 0;
     state.not_before_ms = -1;
   }
-  by_age_[new_class].insert({state.entry.since_ms, state.entry.block});
+  by_age_[new_class].insert(OrderOf(state.entry));
   Enqueue(state);
   return true;
+}
+
+bool RepairPlanner::IsRunning(BlockId block) const {
+  const auto it = entries_.find(block);
+  return it != entries_.end() && it->second.running;
+}
+
+std::optional<RepairClass> RepairPlanner::WaitsAs(BlockId block) const {
+  const auto it = entries_.find(block);
+  if (it == entries_.end() || it->second.running) return std::nullopt;
+  return it->second.entry.repair_class;
+}
+
+std::vector<BlockId> RepairPlanner::Blocked(BlockId from, size_t most) const {
+  std::vector<BlockId> blocks;
+  for (auto it = blocked_.lower_bound(from); it != blocked_.end() && blocks.size() < most; ++it) {
+    blocks.push_back(*it);
+  }
+  return blocks;
 }
 
 void RepairPlanner::Remove(BlockId block) {
@@ -131,7 +188,7 @@ void RepairPlanner::Remove(BlockId block) {
     return;
   }
   Dequeue(state);
-  by_age_[static_cast<size_t>(state.entry.repair_class)].erase({state.entry.since_ms, block});
+  by_age_[static_cast<size_t>(state.entry.repair_class)].erase(OrderOf(state.entry));
   entries_.erase(it);
 }
 
@@ -140,6 +197,7 @@ void RepairPlanner::Clear() {
   for (auto& set : ready_) set.clear();
   for (auto& set : by_age_) set.clear();
   waiting_.clear();
+  blocked_.clear();
   std::fill(std::begin(class_running_), std::end(class_running_), 0);
   std::fill(std::begin(class_waiting_), std::end(class_waiting_), 0);
   incoming_.clear();
@@ -196,12 +254,13 @@ std::optional<RepairJob> RepairPlanner::Take(int64_t now_ms, const Assign& assig
     const SlotTest can_receive = [&](ServerId server) {
       return CountIn(incoming_, server) < slots;
     };
-    const int assigns_left = assigns / 2;
-    const int looks_left = looks / 2;
+    const int behind = kRepairClasses - 1 - c;
+    const int assigns_left = std::max(assigns / 2, behind);
+    const int looks_left = std::max(looks / 2, behind);
     for (auto it = ready(repair_class).begin(); it != ready(repair_class).end();) {
-      if (assigns == assigns_left || looks == looks_left) break;
+      if (assigns <= assigns_left || looks <= looks_left) break;
       --looks;
-      State& state = entries_.at(it->second);
+      State& state = entries_.at(std::get<BlockId>(*it));
       ++it;  // the entry may leave the set
       if (!HasFreeSource(state.entry)) continue;
       --assigns;
@@ -232,7 +291,7 @@ void RepairPlanner::Finish(BlockId block, Outcome outcome, int64_t now_ms) {
   state.running = false;
   --class_running_[old_class];
   --running_;
-  by_age_[old_class].erase({state.entry.since_ms, block});
+  by_age_[old_class].erase(OrderOf(state.entry));
   std::optional<RepairEntry> update = std::move(state.update);
   state.update.reset();
   if (outcome == Outcome::kDone && !update) {
@@ -258,8 +317,12 @@ void RepairPlanner::Finish(BlockId block, Outcome outcome, int64_t now_ms) {
       update->since_ms = std::min(update->since_ms, state.entry.since_ms);
     }
     state.entry = std::move(*update);
+    if (state.entry.repair_class == RepairClass::kLost && lost() >= options_.max_lost) {
+      entries_.erase(it);
+      return;
+    }
   }
-  by_age_[static_cast<size_t>(state.entry.repair_class)].insert({state.entry.since_ms, block});
+  by_age_[static_cast<size_t>(state.entry.repair_class)].insert(OrderOf(state.entry));
   Enqueue(state);
 }
 
@@ -271,7 +334,14 @@ RepairPlanner::ClassCount RepairPlanner::Count(RepairClass repair_class) const {
   count.blocks = static_cast<int64_t>(by_age_[c].size());
   count.running = class_running_[c];
   count.waiting = class_waiting_[c];
-  if (!by_age_[c].empty()) count.oldest_since_ms = by_age_[c].begin()->first;
+  bool found = false;
+  for (const Rank rank : {kFirst, kUsual, kBlocked}) {
+    const auto it = by_age_[c].lower_bound({rank, std::numeric_limits<int64_t>::min(), BlockId()});
+    if (it == by_age_[c].end()) break;
+    const int64_t since_ms = std::get<int64_t>(*it);
+    count.oldest_since_ms = found ? std::min(count.oldest_since_ms, since_ms) : since_ms;
+    found = true;
+  }
   return count;
 }
 

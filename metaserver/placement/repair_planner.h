@@ -10,7 +10,9 @@
 //    all of theirs.
 //  - A block is in the plan once, and worked upon once at a time.
 //  - Bounded: beyond `max_entries` the least urgent, youngest entry is left out. The journal knows
-//    it, so it is found again by a later scan.
+//    it, so it is found again by a later scan. Each class keeps a share of the room, so that none
+//    of which nothing can be done shuts out the others for ever. Lost blocks only count: they have
+//    room of their own and take none from what can be repaired.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -66,8 +69,15 @@ std::optional<RepairClass> ClassifyBlock(const BlockHealth& health);
 struct RepairEntry {
   BlockId block;
   RepairClass repair_class = RepairClass::kBelowWanted;
-  int64_t since_ms = 0;           // monotonic; when it was noticed
-  std::vector<ServerId> sources;  // good members that a copy can be pulled from
+  int64_t since_ms = 0;  // monotonic; when it was noticed
+  /// Good members that a copy can be pulled from; empty: nothing is copied, or whoever assigns
+  /// knows better.
+  std::vector<ServerId> sources;
+  /// Before all others of its class, whatever their age: the block is not served until it is done.
+  bool first = false;
+  /// Nothing can be done before servers that are expected back are there, or are given up: never
+  /// taken, until an entry without this takes its place. Lost blocks are like that by themselves.
+  bool blocked = false;
   // kBalance: the member to be replaced and the one that replaces it.
   ServerId move_from;
   ServerId move_to;
@@ -80,7 +90,8 @@ struct RepairPlannerOptions {
   /// How many run at once, of moves and of all that are not urgent.
   int max_moves = 12;
   int max_not_urgent = 24;
-  size_t max_entries = 200'000;
+  size_t max_entries = 200'000;  // but lost ones
+  size_t max_lost = 200'000;
   int64_t first_backoff_ms = 1'000;
   int64_t max_backoff_ms = 60'000;
   /// After Outcome::kHopeless.
@@ -106,11 +117,17 @@ class RepairPlanner {
 
   /// Enters a block or brings its entry up to date: then it keeps its age and its backoff, unless
   /// it became more urgent. A running one is entered when it has finished. False when there is no
-  /// room.
+  /// room; then the block has no entry.
   bool Put(RepairEntry entry);
   /// It is whole again. A running one stays until it has finished.
   void Remove(BlockId block);
   bool Contains(BlockId block) const { return entries_.contains(block); }
+  bool IsRunning(BlockId block) const;
+  /// The class of an entry that does not run.
+  std::optional<RepairClass> WaitsAs(BlockId block) const;
+  /// Entries that are never taken, from a block on, in order: whoever entered them is to look
+  /// whether their reason still holds.
+  std::vector<BlockId> Blocked(BlockId from, size_t most) const;
   void Clear();
 
   /// Servers that are to copy for the entry: `can_send`, `can_receive` say who has a free slot.
@@ -119,7 +136,8 @@ class RepairPlanner {
   using Assign = std::function<std::optional<RepairSlots>(
       const RepairEntry& entry, const SlotTest& can_send, const SlotTest& can_receive)>;
   /// The next job; its slots are taken until Finish. Calls `assign` at most kMaxAssigns times and
-  /// looks at no more than kMaxLooks entries, of which each class may use up half of what is left.
+  /// looks at no more than kMaxLooks entries, of which each class may use up half of what is left,
+  /// and leaves something for each class behind it.
   /// An entry that `assign` refuses is asked for again after `not_now_ms`.
   std::optional<RepairJob> Take(int64_t now_ms, const Assign& assign);
   static constexpr int kMaxAssigns = 32;
@@ -136,7 +154,7 @@ class RepairPlanner {
   struct ClassCount {
     int64_t blocks = 0;
     int64_t running = 0;
-    int64_t waiting = 0;          // in backoff
+    int64_t waiting = 0;          // in backoff, or blocked; not of the lost
     int64_t oldest_since_ms = 0;  // with blocks > 0
   };
   ClassCount Count(RepairClass repair_class) const;
@@ -160,13 +178,20 @@ class RepairPlanner {
     RepairSlots slots;                  // while running
     std::optional<RepairEntry> update;  // Put while it was running
   };
-  using Order = std::pair<int64_t, BlockId>;  // since, block
+  enum Rank : uint8_t { kFirst, kUsual, kBlocked };
+  using Order = std::tuple<Rank, int64_t, BlockId>;  // rank, since, block
+  static Order OrderOf(const RepairEntry& entry);
 
   std::set<Order>& ready(RepairClass c) { return ready_[static_cast<size_t>(c)]; }
   void Enqueue(State& state);
   void Dequeue(State& state);
   void Wait(State& state, int64_t until_ms);
   bool MakeRoom(const RepairEntry& entry);
+  /// Leaves out an entry of the class that does not run and comes behind `behind`: the last one.
+  bool Evict(size_t repair_class, Rank behind);
+  size_t lost() const { return by_age_[static_cast<size_t>(RepairClass::kLost)].size(); }
+  /// Entries that take room from each other.
+  size_t Competing() const { return entries_.size() - lost(); }
   void WakeDue(int64_t now_ms);
   bool HasFreeSource(const RepairEntry& entry) const;
   int SlotsFor(RepairClass c) const {
@@ -181,7 +206,8 @@ class RepairPlanner {
   std::map<BlockId, State> entries_;
   std::set<Order> ready_[kRepairClasses];
   std::set<Order> by_age_[kRepairClasses];  // all entries of the class, running ones included
-  std::set<Order> waiting_;                 // not before, block
+  std::set<std::pair<int64_t, BlockId>> waiting_;  // not before, block
+  std::set<BlockId> blocked_;
   int64_t class_running_[kRepairClasses] = {};
   int64_t class_waiting_[kRepairClasses] = {};
   std::map<ServerId, int> incoming_;

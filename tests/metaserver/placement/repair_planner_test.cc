@@ -305,10 +305,128 @@ TEST(RepairPlanner, SaysWhenThereIsRoomForWhatWasLeftOut) {
   EXPECT_FALSE(planner.TakeRoomAgain());
 }
 
+TEST(RepairPlanner, LostBlocksTakeNoRoomFromWhatCanBeRepaired) {
+  RepairPlannerOptions options;
+  options.max_entries = 4;
+  options.max_lost = 6;
+  RepairPlanner planner(options);
+  EXPECT_TRUE(planner.Put(Entry(100, RepairClass::kBalance)));
+  for (uint64_t block = 1; block <= 10; ++block) {
+    EXPECT_EQ(planner.Put(Entry(block, RepairClass::kLost)), block <= 6);
+  }
+  EXPECT_EQ(planner.Count(RepairClass::kLost).blocks, 6);
+  EXPECT_TRUE(planner.Contains(BlockId(100)));
+  for (uint64_t block = 101; block <= 103; ++block) {
+    EXPECT_TRUE(planner.Put(Entry(block, RepairClass::kDrain)));
+  }
+  EXPECT_FALSE(planner.Put(Entry(104, RepairClass::kBalance)));
+  planner.Remove(BlockId(100));
+  planner.Remove(BlockId(101));
+  EXPECT_TRUE(planner.TakeRoomAgain()) << "lost ones never go, and are no reason to wait";
+  EXPECT_EQ(TakeBlock(planner), 102u);
+  planner.Finish(BlockId(102), Outcome::kDone, 0);
+  // One that comes back competes again, one that is lost does not any more.
+  EXPECT_TRUE(planner.Put(Entry(1, RepairClass::kOneLeft)));
+  EXPECT_TRUE(planner.Put(Entry(103, RepairClass::kLost)));
+  EXPECT_EQ(planner.Count(RepairClass::kLost).blocks, 6);
+  EXPECT_EQ(TakeBlock(planner), 1u);
+  planner.Put(Entry(1, RepairClass::kLost));
+  planner.Finish(BlockId(1), Outcome::kDone, 0);
+  EXPECT_FALSE(planner.Contains(BlockId(1))) << "there is no room for another lost one";
+}
+
+TEST(RepairPlanner, AClassOfWhichNothingCanBeDoneShutsOutNoOther) {
+  RepairPlannerOptions options;
+  options.max_entries = 100;  // a share is 5
+  RepairPlanner planner(options);
+  for (uint64_t block = 1; block <= 100; ++block) {
+    ASSERT_TRUE(planner.Put(Entry(block, RepairClass::kBelowWanted)));
+  }
+  for (uint64_t i = 0; i < 20; ++i) {
+    planner.Put(Entry(1000 + i, RepairClass::kDrain));
+    planner.Put(Entry(2000 + i, RepairClass::kSurplus));
+  }
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).blocks, 5);
+  EXPECT_EQ(planner.Count(RepairClass::kSurplus).blocks, 5);
+  EXPECT_EQ(planner.size(), 100u);
+  // What is more urgent takes all but those shares.
+  for (uint64_t i = 0; i < 200; ++i) planner.Put(Entry(3000 + i, RepairClass::kOneLeft));
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).blocks, 5);
+  EXPECT_EQ(planner.Count(RepairClass::kBelowWanted).blocks, 5);
+  EXPECT_EQ(planner.Count(RepairClass::kOneLeft).blocks, 85);
+}
+
+TEST(RepairPlanner, EveryClassIsAskedForWhateverTheOthersHold) {
+  RepairPlanner planner{RepairPlannerOptions{}};
+  for (uint64_t block = 1; block <= 100; ++block) {
+    for (int c = 1; c < kRepairClasses - 1; ++c) {
+      planner.Put(Entry(1000 * static_cast<uint64_t>(c) + block, static_cast<RepairClass>(c)));
+    }
+  }
+  planner.Put(Entry(99'999, RepairClass::kBalance));
+  const auto job = planner.Take(
+      0, [](const RepairEntry& entry, const auto&, const auto&) -> std::optional<RepairSlots> {
+        if (entry.block == BlockId(99'999)) return RepairSlots();
+        return std::nullopt;
+      });
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->entry.block, BlockId(99'999));
+}
+
+TEST(RepairPlanner, WhatIsNotServedGoesFirstWithinItsClassAndNeverLacksRoom) {
+  RepairPlannerOptions options;
+  options.max_entries = 3;
+  RepairPlanner planner(options);
+  for (uint64_t block = 1; block <= 3; ++block) {
+    planner.Put(Entry(block, RepairClass::kOneLeft, static_cast<int64_t>(block)));
+  }
+  EXPECT_FALSE(planner.Put(Entry(4, RepairClass::kOneLeft, 0)));
+  RepairEntry sealed = Entry(5, RepairClass::kOneLeft, 9);
+  sealed.first = true;
+  EXPECT_TRUE(planner.Put(sealed));
+  EXPECT_FALSE(planner.Contains(BlockId(3))) << "the youngest";
+  EXPECT_EQ(planner.Count(RepairClass::kOneLeft).oldest_since_ms, 1);
+  EXPECT_EQ(TakeBlock(planner), 5u);
+  EXPECT_EQ(TakeBlock(planner), 1u);
+  planner.Finish(BlockId(5), Outcome::kDone, 0);
+  planner.Finish(BlockId(1), Outcome::kFailed, 0);
+  // Sealed now: it does not wait for what failed before.
+  RepairEntry again = Entry(1, RepairClass::kOneLeft, 20);
+  again.first = true;
+  planner.Put(again);
+  EXPECT_EQ(TakeBlock(planner), 1u);
+}
+
+TEST(RepairPlanner, BlockedEntriesAreCountedAndNeverTakenAndGiveWay) {
+  RepairPlannerOptions options;
+  options.max_entries = 3;
+  RepairPlanner planner(options);
+  for (uint64_t block = 1; block <= 3; ++block) {
+    RepairEntry entry = Entry(block, RepairClass::kDrain, static_cast<int64_t>(block));
+    entry.blocked = true;
+    planner.Put(entry);
+  }
+  EXPECT_EQ(TakeBlock(planner, 1'000'000), 0u);
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).blocks, 3);
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).waiting, 3);
+  EXPECT_EQ(planner.Blocked(BlockId(2), 1), std::vector<BlockId>{BlockId(2)});
+  EXPECT_EQ(planner.Blocked(BlockId(), 10).size(), 3u);
+  EXPECT_TRUE(planner.Put(Entry(4, RepairClass::kDrain, 50)));
+  EXPECT_FALSE(planner.Contains(BlockId(3)));
+  planner.Put(Entry(2, RepairClass::kDrain, 60));
+  EXPECT_EQ(TakeBlock(planner), 2u) << "with its age";
+  EXPECT_EQ(TakeBlock(planner), 4u);
+  planner.Finish(BlockId(2), Outcome::kNotNow, 0);
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).waiting, 2);
+  planner.Remove(BlockId(1));
+  EXPECT_EQ(planner.Count(RepairClass::kDrain).waiting, 1);
+  EXPECT_TRUE(planner.Blocked(BlockId(), 10).empty());
+}
+
 /// What holds at every moment, whatever is called in whatever order.
 class Walk {
  public:
-  explicit Walk(uint64_t seed) : random_(seed) { options_.max_entries = 40; }
+  explicit Walk(uint64_t seed) : random_(seed) {}
 
   void Run(int steps) {
     for (int i = 0; i < steps; ++i) {
@@ -338,8 +456,13 @@ class Walk {
     for (uint64_t i = random_.Below(3); i > 0; --i) {
       sources.push_back(static_cast<uint32_t>(1 + random_.Below(6)));
     }
-    planner_.Put(Entry(1 + random_.Below(60),
-                       static_cast<RepairClass>(random_.Below(kRepairClasses)), now_ms_, sources));
+    RepairEntry entry =
+        Entry(1 + random_.Below(60), static_cast<RepairClass>(random_.Below(kRepairClasses)),
+              now_ms_, sources);
+    entry.first = random_.Below(5) == 0;
+    entry.blocked = random_.Below(5) == 0;
+    const bool entered = planner_.Put(entry);
+    EXPECT_EQ(entered, planner_.Contains(entry.block));
   }
   void Take() {
     auto job = planner_.Take(now_ms_,
@@ -355,6 +478,7 @@ class Walk {
                                return slots;
                              });
     if (!job) return;
+    EXPECT_FALSE(job->entry.blocked);
     EXPECT_NE(job->entry.repair_class, RepairClass::kLost);
     EXPECT_TRUE(running_.emplace(job->entry.block, *job).second) << "twice at once";
   }
@@ -384,7 +508,9 @@ class Walk {
       blocks += planner_.Count(static_cast<RepairClass>(c)).blocks;
     }
     EXPECT_EQ(blocks, static_cast<int64_t>(planner_.size()));
-    EXPECT_LE(planner_.size(), options_.max_entries);
+    const int64_t lost = planner_.Count(RepairClass::kLost).blocks;
+    EXPECT_LE(lost, static_cast<int64_t>(options_.max_lost));
+    EXPECT_LE(blocks - lost, static_cast<int64_t>(options_.max_entries));
     EXPECT_EQ(planner_.running(), static_cast<int>(running_.size()));
   }
   /// When nothing new comes, everything has its turn.
@@ -399,17 +525,18 @@ class Walk {
       if (!job) break;
       planner_.Finish(job->entry.block, Outcome::kDone, now_ms_);
     }
-    EXPECT_EQ(static_cast<int64_t>(planner_.size()), planner_.Count(RepairClass::kLost).blocks);
+    EXPECT_EQ(planner_.size(), planner_.Blocked(BlockId(), 1000).size());
     EXPECT_FALSE(planner_.NextDue());
   }
 
   SeededRandom random_;
-  RepairPlannerOptions options_;
-  RepairPlanner planner_{[] {
+  const RepairPlannerOptions options_ = [] {
     RepairPlannerOptions options;
     options.max_entries = 40;
+    options.max_lost = 10;
     return options;
-  }()};
+  }();
+  RepairPlanner planner_{options_};
   std::map<BlockId, RepairJob> running_;
   int64_t now_ms_ = 0;
 };
