@@ -63,6 +63,12 @@ void FrameConnection::SetSendTimeout(std::chrono::milliseconds timeout) {
   SetSocketTimeout(socket_, SO_SNDTIMEO, timeout);
 }
 
+void FrameConnection::DropUnsentOnClose() {
+  const linger none{.l_onoff = 1, .l_linger = 0};
+  // It may fail only when the connection is gone anyway.
+  (void)::setsockopt(socket_, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 void FrameConnection::SetReceiveTimeout(std::chrono::milliseconds timeout) {
   if (timeout == receive_timeout_) return;
   receive_timeout_ = timeout;

@@ -62,6 +62,9 @@ class FrameConnection {
   /// its beginning.
   bool HasBufferedInput() const { return buffer_begin_ != buffer_end_; }
 
+  /// What the peer's machine does not have yet when this object ends is not sent any more (the
+  /// connection is reset instead of closed).
+  void DropUnsentOnClose();
   /// Wakes both directions with an error, from any thread.
   void Shutdown();
   /// True when the peer closed or broke an idle connection (a check before reuse).

@@ -48,7 +48,7 @@ ChainWriter::ChainWriter(DataConnections* connections, BlockTarget target,
   if (options_.earlier_unsynced) last_unsynced_id_ = next_request_id_++;
 }
 
-ChainWriter::~ChainWriter() = default;
+ChainWriter::~ChainWriter() { CloseConnection(); }
 
 Status ChainWriter::Submit(uint32_t offset, WriteData data, bool create, bool sync) {
   if (data.size == 0 || data.size > kMaxWriteBytes || data.size > INT32_MAX - offset) {
@@ -316,10 +316,18 @@ void ChainWriter::ReleaseConnection() {
   connections_->Put(target_.chain.front(), std::move(connection_));
 }
 
+/// Frames that are under way would reach the head whenever the network lets them, long after what
+/// is written next.
+void ChainWriter::CloseConnection() {
+  if (connection_ == nullptr) return;
+  connection_->DropUnsentOnClose();
+  connection_.reset();
+}
+
 /// Ends the writer. `server` is who failed according to the chain; none when it was the connection
 /// to the head that failed, or what came over it.
 Status ChainWriter::Fail(Status status, ServerId server) {
-  connection_.reset();
+  CloseConnection();
   if (server == ServerId()) {
     server = target_.chain.front().server;
     connections_->NoteFailure(server);

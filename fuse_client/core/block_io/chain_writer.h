@@ -134,6 +134,7 @@ class ChainWriter {
   template <typename Response>
   Result<uint64_t> ReceiveResponse(uint8_t kind);
   void ReleaseConnection();
+  void CloseConnection();
   Status Fail(Status status, ServerId server);
 
   // Constant.
