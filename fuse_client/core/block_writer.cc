@@ -57,6 +57,14 @@ Status BlockWriter::Send() { return Run(Goal::kSend); }
 Status BlockWriter::Drain() { return Run(Goal::kDrain); }
 Status BlockWriter::Sync() { return Run(Goal::kSync); }
 
+Status BlockWriter::SyncExisting(FileBlock block) {
+  only_syncs_ = true;
+  unsynced_ = true;
+  block_ = std::move(block);
+  const Status status = Run(Goal::kSync);
+  return left_file_ ? Status::Ok() : status;
+}
+
 Status BlockWriter::Run(Goal goal) {
   recovering_.reset();
   for (;;) {
@@ -147,6 +155,7 @@ Status BlockWriter::EnsureChain() {
     RETURN_IF_ERROR(Recover());
   } else {
     RETURN_IF_ERROR(EnsureBlock());
+    RETURN_IF_ERROR(LeaveGivenUpGeneration());
     RETURN_IF_ERROR(AskForMoreReplicas());
     RETURN_IF_ERROR(AskAgainIfSuspect());
   }
@@ -186,6 +195,15 @@ Status BlockWriter::EnsureBlock() {
   return AllocateAvoidingFailed();
 }
 
+/// The next try begins with a recovery when a writer gave up under the block's generation.
+Status BlockWriter::LeaveGivenUpGeneration() {
+  if (!context_->given_up_generations.Has(block_->id, block_->generation)) return Status::Ok();
+  // It says nothing about servers: those that answer stay.
+  failure_ =
+      Failure{Status(StatusCode::kStaleGeneration, "writing under it was given up"), ServerId()};
+  return Status(StatusCode::kUnavailable, "writing to " + Describe(*block_) + " was given up");
+}
+
 /// Makes the active replace the generation of a chain that failed. Only within a recovery.
 Status BlockWriter::Recover() {
   assert(recovering_);
@@ -222,7 +240,7 @@ Status BlockWriter::Recover() {
 
 /// A block that was left with fewer replicas than the policy demands is read, but not written to.
 Status BlockWriter::AskForMoreReplicas() {
-  if (!block_->below_minimum) return Status::Ok();
+  if (!block_->below_minimum || only_syncs_) return Status::Ok();
   const FileBlock before = *block_;
   const Status status = AskForRecovery(Status::Ok(), RecentlyFailedMembers(), kRecoverLimit);
   if (status.code() == StatusCode::kConflict) return AllocateAvoidingFailed();
@@ -245,9 +263,8 @@ Status BlockWriter::AskAgainIfSuspect() {
              inode_->id.value(), index_, Describe(before), Describe(*block_),
              fmt::join(failed, ","));
   }
-  // It may serve all the same: no other servers may be there.
-  if (MayPass(status.code()) || status.code() == StatusCode::kNoSpace) return Status::Ok();
-  return status;
+  // It may serve all the same. If not, the failure of the chain says what is to be done.
+  return status.code() == StatusCode::kCancelled ? status : Status::Ok();
 }
 
 Status BlockWriter::AskForRecovery(const Status& failure, const std::vector<ServerId>& failed,
@@ -324,6 +341,10 @@ std::vector<ServerId> BlockWriter::ServersToAvoid() const {
 
 /// Servers that failed are avoided if there are enough others.
 Status BlockWriter::AllocateAvoidingFailed() {
+  if (only_syncs_) {
+    left_file_ = true;
+    return Status(StatusCode::kConflict, "the block left the file");
+  }
   const std::vector<ServerId> avoid = ServersToAvoid();
   if (!avoid.empty()) {
     const Status avoided = Allocate(avoid, kAvoidLimit);
@@ -512,6 +533,11 @@ void BlockWriter::DropChain() {
 }
 
 void BlockWriter::GiveUp(const Status& status, double seconds) {
+  if (only_syncs_) {
+    LOG_ERROR("{}: cannot be made durable, given up after {:.1f} s: {}", Name(), seconds, status);
+    return;
+  }
+  if (failure_ && block_) context_->given_up_generations.Note(block_->id, block_->generation);
   uint64_t bytes = 0;
   {
     std::lock_guard lock(inode_->mutex);
@@ -526,6 +552,9 @@ void BlockWriter::GiveUp(const Status& status, double seconds) {
     }
     inode_->RecomputePendingEndLocked();
     inode_->data_version.fetch_add(1);
+    // Of what was committed before some may not be on the disks: another sync has to see to it.
+    inode_->others_unsynced = inode_->others_unsynced || inode_->attributes.size_bytes > 0;
+    inode_->others_version = 0;
   }
   LOG_ERROR("{}: {} written bytes are lost after {:.1f} s: {}", Name(), bytes, seconds,
             status.ToString());

@@ -7,7 +7,8 @@
 //    block.
 //  - Nothing is sent again under the generation with which it failed: servers may still hold frames
 //    of the broken connection, and apply them behind newer ones. Only another generation, or
-//    another block, makes them void; until RecoverBlock gives one nothing is sent.
+//    another block, makes them void; until RecoverBlock gives one nothing is sent. Nor is it by
+//    other writers of this mount, or later ones, when this one gave up.
 //  - What was acknowledged is in the new chain: the active copies it before it answers. So it is
 //    not kept here. A new chain with the same block also has it on disk where the old one had, but
 //    data that was only acknowledged is not synced by it: data counts as synced only when a SYNC of
@@ -68,6 +69,9 @@ class BlockWriter {
   Status Drain();
   /// Drains, and makes everything durable on all replicas.
   Status Sync();
+  /// Makes what anybody wrote to this block of the file durable on all replicas; the only call of
+  /// this writer. OK also when it is not part of the file any more.
+  Status SyncExisting(FileBlock block);
 
   /// Ids to be named in a commit; 0 when there is none. Only after Drain.
   int64_t block_to_commit() const;
@@ -113,6 +117,7 @@ class BlockWriter {
   void NoticeFailedServers();
   Status EnsureChain();
   Status EnsureBlock();
+  Status LeaveGivenUpGeneration();
   Status Recover();
   Status AskForMoreReplicas();
   Status AskAgainIfSuspect();
@@ -162,6 +167,9 @@ class BlockWriter {
   std::optional<Recovery> recovering_;
   std::vector<ServerId> excluded_;  // failed during it
   bool unsynced_ = false;
+  // SyncExisting: nothing is to be allocated, and nothing is lost by a failure.
+  bool only_syncs_ = false;
+  bool left_file_ = false;
 };
 
 }  // namespace tercet

@@ -17,7 +17,9 @@
 #include "fuse_client/core/block_io/data_connections.h"
 #include "fuse_client/core/block_map.h"
 #include "fuse_client/core/directory_stream.h"
+#include "fuse_client/core/durable_versions.h"
 #include "fuse_client/core/file_system.h"
+#include "fuse_client/core/given_up_generations.h"
 #include "fuse_client/core/memory_budget.h"
 #include "fuse_client/core/metadata_client.h"
 #include "fuse_client/core/open_inodes.h"
@@ -110,6 +112,8 @@ struct ClientContext {
   MemoryBudget write_budget;
   MemoryBudget read_ahead_budget;
   OpenInodes inodes;
+  DurableVersions durable_versions;
+  GivenUpGenerations given_up_generations;
   OpenDirectories directories;
   std::unique_ptr<MetadataClient> metadata;
   std::unique_ptr<DataConnections> connections;

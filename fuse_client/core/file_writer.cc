@@ -23,6 +23,10 @@ constexpr size_t kMaxWriters = 64;
 /// A commit is one journal record, which should stay small.
 constexpr size_t kMaxBlocksPerCommit = 256;
 constexpr int kMaxConflicts = 3;
+/// Blocks that are looked at, and synced at the same time, where it is not known whether they are
+/// durable.
+constexpr uint64_t kBlocksPerLook = 4'096;
+constexpr size_t kBlocksPerSync = 64;
 
 Status FirstError(Status first, Status second) { return first.ok() ? second : first; }
 
@@ -175,18 +179,82 @@ Status FileWriter::Flush(const InodeStatePtr& inode, FlushGoal goal) {
   }
   Status result = DrainAll(*inode, goal != FlushGoal::kCommitted);
   result = FirstError(std::move(result), Commit(*inode, goal == FlushGoal::kDurableData));
+  if (goal != FlushGoal::kCommitted && result.ok()) result = MakeDurable(*inode);
+  if (result.ok()) NoteDurable(*inode);
   if (inode->writers.size() > kMaxWriters) {
     result = FirstError(std::move(result), PruneWriters(*inode));
   }
   return result;
 }
 
+/// What DrainAll with `durable` cannot know of: what the commit had to move to other blocks, and
+/// what others wrote.
+Status FileWriter::MakeDurable(InodeState& inode) {
+  const bool moved = std::any_of(inode.writers.begin(), inode.writers.end(),
+                                 [](const auto& entry) { return entry.second->unsynced(); });
+  if (moved) RETURN_IF_ERROR(DrainAll(inode, /*durable=*/true));
+  return SyncOthers(inode);
+}
+
+/// Data that was written before this mount opened the file, or by another mount, is on all
+/// replicas, but on their disks only if somebody synced it or some time has passed. Nobody here
+/// knows: all blocks are synced, once.
+Status FileWriter::SyncOthers(InodeState& inode) {
+  uint64_t index_end = 0;
+  int64_t version = 0;
+  {
+    std::lock_guard lock(inode.mutex);
+    if (!inode.others_unsynced) return Status::Ok();
+    version = inode.others_version;
+    const auto size = static_cast<uint64_t>(inode.attributes.size_bytes);
+    index_end = (size + inode.block_size() - 1) / inode.block_size();
+  }
+  if (context_->durable_versions.Has(inode.id, version)) index_end = 0;
+  for (uint64_t first = 0; first < index_end; first += kBlocksPerLook) {
+    wire::GetBlocksRequest request;
+    request.inode = static_cast<int64_t>(inode.id.value());
+    request.first_index = static_cast<int64_t>(first);
+    request.count = static_cast<int32_t>(std::min(kBlocksPerLook, index_end - first));
+    ASSIGN_OR_RETURN(
+        const auto response,
+        context_->metadata->Read("get blocks", &wire::MetadataServiceClient::GetBlocks, request));
+    context_->servers.Learn(response.servers);
+    for (size_t begin = 0; begin < response.blocks.size(); begin += kBlocksPerSync) {
+      const size_t count = std::min(kBlocksPerSync, response.blocks.size() - begin);
+      std::vector<Status> synced(count);
+      context_->read_pool.RunAll(count, [&](size_t i) {
+        const wire::BlockInfo& block = response.blocks[begin + i];
+        BlockWriter writer(context_, &inode, static_cast<uint64_t>(block.block_index));
+        synced[i] = writer.SyncExisting(BlockFromWire(block));
+      });
+      for (Status& status : synced) RETURN_IF_ERROR(status);
+    }
+  }
+  std::lock_guard lock(inode.mutex);
+  if (inode.others_version == version) inode.others_unsynced = false;
+  return Status::Ok();
+}
+
+/// Remembers beyond the life of `inode` when there is nothing that would have to be synced.
+void FileWriter::NoteDurable(InodeState& inode) {
+  for (const auto& [index, writer] : inode.writers) {
+    if (writer->unsynced()) return;
+  }
+  std::lock_guard lock(inode.mutex);
+  if (inode.others_unsynced || inode.IsDirtyLocked()) return;
+  context_->durable_versions.Note(inode.id, inode.attributes.change_version);
+}
+
 Status FileWriter::Commit(InodeState& inode, bool mtime_may_wait) {
   Status status;
-  for (int conflicts = 0; conflicts <= kMaxConflicts; ++conflicts) {
+  for (int conflicts = 0;; ++conflicts) {
     bool more = true;
     while (more && status.ok()) status = CommitOnce(inode, mtime_may_wait, &more);
     if (status.code() != StatusCode::kConflict) break;
+    if (conflicts == kMaxConflicts) {
+      status = Status(StatusCode::kUnavailable, "other clients truncate the file all the time");
+      break;
+    }
     status = ResolveConflict(inode);
     if (!status.ok()) return status;  // it is noted
   }
@@ -300,7 +368,7 @@ Result<wire::Attributes> FileWriter::SetAttributesLocked(InodeState& inode,
   const auto response = context_->metadata->Mutate(
       "set attributes", &wire::MetadataServiceClient::SetAttributes, std::move(request));
   // Also after an error: it may have been done.
-  if (sets_size) FinishTruncation(inode, size);
+  if (sets_size) FinishTruncation(inode, size, response.ok());
   if (!response.ok()) return response.status();
   if (sets_mtime) {
     // The commit of what was written before must not bring another time back.
@@ -344,9 +412,15 @@ Status FileWriter::PrepareTruncation(InodeState& inode, uint64_t size) {
   return size > 0 ? committed : Status::Ok();
 }
 
-void FileWriter::FinishTruncation(InodeState& inode, uint64_t size) {
+void FileWriter::FinishTruncation(InodeState& inode, uint64_t size, bool done) {
   if (inode.block_size() == 0) return;
   std::lock_guard lock(inode.mutex);
+  if (done) {
+    // What could not be committed before is cut off with the rest.
+    inode.acknowledged_end = std::min(inode.acknowledged_end, size);
+    inode.RecomputePendingEndLocked();
+    if (size == 0) inode.others_unsynced = false;
+  }
   const uint64_t old_size = static_cast<uint64_t>(inode.attributes.size_bytes);
   const uint64_t first = std::min(size, old_size) / inode.block_size();
   inode.blocks.ForgetFrom(first);

@@ -42,6 +42,9 @@ class FileWriter {
   BlockWriter& WriterFor(InodeState& inode, uint64_t index);
   Status SendQueued(InodeState& inode);
   Status DrainAll(InodeState& inode, bool durable);
+  Status MakeDurable(InodeState& inode);
+  Status SyncOthers(InodeState& inode);
+  void NoteDurable(InodeState& inode);
   Status Commit(InodeState& inode, bool mtime_may_wait);
   Status CommitOnce(InodeState& inode, bool mtime_may_wait, bool* more);
   Result<wire::Attributes> SetAttributesLocked(InodeState& inode,
@@ -49,7 +52,7 @@ class FileWriter {
   Status ResolveConflict(InodeState& inode);
   Status PruneWriters(InodeState& inode);
   Status PrepareTruncation(InodeState& inode, uint64_t size);
-  void FinishTruncation(InodeState& inode, uint64_t size);
+  void FinishTruncation(InodeState& inode, uint64_t size, bool done);
 
   ClientContext* const context_;
 };

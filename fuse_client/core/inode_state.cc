@@ -21,6 +21,10 @@ wire::Attributes InodeState::Learn(const wire::Attributes& fresh, bool own_chang
     data_version.fetch_add(1);
     foreign_changes.fetch_add(1);
   }
+  if (first || fresh.change_version > expected) {
+    others_unsynced = fresh.size_bytes > 0;
+    others_version = fresh.change_version;
+  }
   attributes = fresh;
   if (first && fresh.type == wire::FileType::REGULAR && fresh.block_size_bytes > 0) {
     const auto size = static_cast<uint64_t>(fresh.block_size_bytes);

@@ -97,6 +97,10 @@ struct InodeState {
   uint64_t acknowledged_end = 0;        // of pending_end: what the replicas have
   std::optional<int64_t> pending_mtime;
   std::optional<Clock::time_point> dirty_since;
+  /// The file may have data that is not on the disks and that none of `writers` knows of: written
+  /// before this state was made, or on another mount. As of change_version others_version.
+  bool others_unsynced = false;
+  int64_t others_version = 0;
   // Modified with write_mutex and mutex, read with either. In order of submission.
   std::map<uint64_t, std::deque<Piece>> in_flight;  // by block index
 

@@ -103,6 +103,43 @@ TEST_F(FileDataTest, FsyncMakesEveryReplicaDurable) {
   EXPECT_EQ(metaserver_.calls("CommitWrite"), calls);
 }
 
+TEST_F(FileDataTest, FsyncMakesDurableWhatOthersWroteBefore) {
+  const OpenFilePtr file = Create("f");
+  ASSERT_TRUE(fs_->Write(file, 0, RandomBytes(3 * kBlockSize + 10, 3)).ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(storage_.unsynced_replicas(), 12);
+  auto other = MountAnother(Options());
+  OpenFilePtr opened = OpenAgain(*other, file, O_RDONLY);
+  ASSERT_TRUE(other->Sync(opened, true).ok());
+  EXPECT_EQ(storage_.unsynced_replicas(), 0);
+  const int syncs = storage_.counts().syncs;
+  // Once is enough, also for who opens it again...
+  ASSERT_TRUE(other->Sync(opened, false).ok());
+  other->Release(opened);
+  opened = OpenAgain(*other, file);
+  ASSERT_TRUE(other->Sync(opened, false).ok());
+  EXPECT_EQ(storage_.counts().syncs, syncs);
+  // ...until somebody writes again.
+  ASSERT_TRUE(fs_->Write(file, 2 * kBlockSize, "x").ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(storage_.unsynced_replicas(), 3);
+  other->Release(opened);
+  opened = OpenAgain(*other, file);
+  ASSERT_TRUE(other->Sync(opened, false).ok());
+  EXPECT_EQ(storage_.unsynced_replicas(), 0);
+}
+
+TEST_F(FileDataTest, ANewFileIsSyncedOnceForEachReplica) {
+  OpenFilePtr file = Create("f");
+  ASSERT_TRUE(fs_->Write(file, 0, "data").ok());
+  ASSERT_TRUE(fs_->Sync(file, false).ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  const OpenFilePtr again = OpenAgain(*fs_, file);
+  ASSERT_TRUE(fs_->Sync(again, false).ok());
+  EXPECT_EQ(storage_.unsynced_replicas(), 0);
+  EXPECT_EQ(storage_.counts().syncs, 0) << "its write carried the flag";
+}
+
 TEST_F(FileDataTest, FdatasyncOfAnOverwriteLeavesTheTimeToTheNextFlush) {
   const OpenFilePtr file = Create("f");
   ASSERT_TRUE(fs_->Write(file, 0, "0123456789").ok());
@@ -273,6 +310,22 @@ TEST_F(FileDataTest, DataWrittenToABlockThatAnotherTruncatedAwayIsMovedToItsSucc
   expected.replace(0, 10, 10, 'a');
   expected.replace(kBlockSize, kBlockSize, kBlockSize, 'b');
   EXPECT_EQ(ReadFromAnotherMount(file), expected);
+}
+
+TEST_F(FileDataTest, FsyncCoversDataThatItsCommitHadToMove) {
+  const OpenFilePtr file = Create("f");
+  ASSERT_TRUE(fs_->Write(file, 0, std::string(100, 'a')).ok());
+  ASSERT_TRUE(fs_->Sync(file, false).ok());
+  ASSERT_TRUE(fs_->Write(file, kBlockSize, std::string(kBlockSize, 'b')).ok());
+  ChangeByAnother(file, [](auto& request) { request.__set_size_bytes(10); });
+  ASSERT_TRUE(fs_->Sync(file, false).ok());
+  const wire::BlockInfo block = BlockOf(file, 1);
+  for (const int32_t server : block.chain) {
+    const auto replica = storage_.Find(ServerId(static_cast<uint32_t>(server)),
+                                       BlockId(static_cast<uint64_t>(block.block_id)));
+    ASSERT_NE(replica, nullptr);
+    EXPECT_TRUE(replica->synced) << "server " << server;
+  }
 }
 
 TEST_F(FileDataTest, SequentialReadsAreReadAheadAndRandomOnesAreNot) {

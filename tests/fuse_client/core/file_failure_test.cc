@@ -156,16 +156,21 @@ TEST_F(FileFailureTest, ALostWriteIsReportedOnceToEachHandle) {
   ASSERT_TRUE(fs_->Write(file, 0, "b").ok());
   EXPECT_FALSE(fs_->Flush(file).ok());
   EXPECT_TRUE(fs_->Flush(file).ok());
-  EXPECT_FALSE(fs_->Sync(other, false).ok());
-  EXPECT_TRUE(fs_->Sync(other, false).ok());
+  EXPECT_FALSE(fs_->Flush(other).ok());
+  EXPECT_TRUE(fs_->Flush(other).ok());
   const OpenFilePtr later = OpenAgain(*fs_, file);
   EXPECT_TRUE(fs_->Flush(later).ok());
+  EXPECT_FALSE(fs_->Sync(later, false).ok()) << "what was there before is not on the disks";
   EXPECT_EQ(fs_->counters().dirty_bytes, 0u);
   // It works again when enough servers do.
   storage_.Restart(tail);
+  const int64_t generation = BlockOf(file, 0).generation;
   ASSERT_TRUE(fs_->Write(file, 0, "c").ok());
   ASSERT_TRUE(fs_->Flush(file).ok());
   EXPECT_EQ(ReadFromAnotherMount(file), "caaaaaaa");
+  EXPECT_GT(BlockOf(file, 0).generation, generation)
+      << "frames of the write that was given up may still come";
+  ASSERT_TRUE(fs_->Sync(later, false).ok());
 }
 
 TEST_F(FileFailureTest, AFullServerIsReplacedByOneWithRoom) {
@@ -210,6 +215,26 @@ TEST_F(FileFailureTest, ACommitThatTheMetaserverMissesIsMadeUpLater) {
   metaserver_.FailNext("CommitWrite", StatusCode::kOk, 0);
   ASSERT_TRUE(fs_->Flush(file).ok());
   EXPECT_EQ(ReadFromAnotherMount(file), "data");
+}
+
+TEST_F(FileFailureTest, WhatCouldNotBeCommittedIsCutOffWithTheRest) {
+  FileSystemOptions options = Options();
+  options.metadata_deadline = milliseconds(100);
+  Mount(options);
+  const OpenFilePtr file = Create("f");
+  ASSERT_TRUE(fs_->Write(file, 0, "0123456789").ok());
+  FlushWithoutCommit(file);
+  // The truncation's own commit of what was written before fails too.
+  metaserver_.FailNext("CommitWrite", StatusCode::kUnavailable, 1'000'000);
+  AttributeChange change;
+  change.size_bytes = 0;
+  ASSERT_TRUE(fs_->SetAttributes(fs_->InodeOf(file), change).ok());
+  metaserver_.FailNext("CommitWrite", StatusCode::kOk, 0);
+  EXPECT_EQ(fs_->GetAttributes(fs_->InodeOf(file))->size_bytes, 0);
+  EXPECT_FALSE(fs_->Write(file, 0, "x").ok()) << "it hears of the commit that failed, once";
+  ASSERT_TRUE(fs_->Write(file, 0, "x").ok());
+  ASSERT_TRUE(fs_->Flush(file).ok());
+  EXPECT_EQ(ReadFromAnotherMount(file), "x");
 }
 
 TEST_F(FileFailureTest, ALostSessionDoesNotLoseWhatWasWrittenButNotCommitted) {
