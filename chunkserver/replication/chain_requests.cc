@@ -108,8 +108,12 @@ Status ServerConnection::ReceiveWritePayload(const FramePrelude& prelude,
   *verdict = CheckWriteBounds(write, prelude.payload_bytes);
   if (verdict->ok()) *verdict = CheckChain(write.downstream);
   if (!verdict->ok()) return connection_.SkipPayload(prelude.payload_bytes);
-  *payload = context_.buffers.Acquire(prelude.payload_bytes);
+  awaits_memory_.store(true, std::memory_order_relaxed);
+  *payload = context_.buffers.Acquire(prelude.payload_bytes, write.downstream.size(), &closing_);
+  awaits_memory_.store(false, std::memory_order_relaxed);
   if (*payload == nullptr) return Status(StatusCode::kCancelled, "no memory for a payload");
+  taken_nanos_ = RealClock().MonotonicNanos();
+  busy_since_.store(taken_nanos_, std::memory_order_relaxed);
   RETURN_IF_ERROR(connection_.ReceivePayload((*payload)->data(), prelude.payload_bytes));
   *verdict = VerifyPieces(write, {(*payload)->data(), prelude.payload_bytes});
   return Status::Ok();
@@ -221,7 +225,7 @@ Status ServerConnection::ForwardAndApply(const ChainRequest& request,
   std::shared_ptr<DownstreamLink> link;
   if (!request.downstream.empty()) {
     const wire::ChainHop& next = request.downstream.front();
-    auto found = context_.downstream.LinkFor(next, request.block);
+    auto found = context_.downstream.LinkFor(next, request.block, request.downstream.size() - 1);
     // Waiting comes before the block's lock, which must be held for no longer than the disk takes.
     Status room = found.ok() ? (*found)->WaitForRoom() : found.status();
     if (found.ok()) link = std::move(found).value();
@@ -272,7 +276,8 @@ std::shared_ptr<ChainOperation> ServerConnection::BeginOperation(const FramePrel
                                                                  const ChainRequest& request) {
   auto operation = std::make_shared<ChainOperation>(
       shared_from_this(), static_cast<wire::FrameKind::type>(prelude.kind), request.block,
-      request.generation, prelude.request_id, prelude.payload_bytes, self_, arrived_nanos_);
+      request.generation, prelude.request_id, prelude.payload_bytes, self_, arrived_nanos_,
+      taken_nanos_);
   std::unique_lock lock(pending_mutex_);
   if (!BeginPendingLocked(lock)) return nullptr;
   operation->older = newest_;

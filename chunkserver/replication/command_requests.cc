@@ -203,7 +203,12 @@ bool ServerConnection::DelayIsExplained(int64_t now_nanos, int64_t* owed_since) 
   const auto on_time = [&](int64_t since) { return now_nanos - since < disk_deadline; };
   const int64_t busy = busy_since_.load(std::memory_order_relaxed);
   *owed_since = busy;
-  bool explained = busy == 0 || on_time(busy);
+  // Who waits for memory waits for other requests, each of which is watched itself: as long as
+  // somebody gets some, it is a question of time.
+  const int64_t since = awaits_memory_.load(std::memory_order_relaxed)
+                            ? std::max(busy, context_.buffers.last_wait_ended_nanos())
+                            : busy;
+  bool explained = busy == 0 || on_time(since);
   const auto add = [&](int64_t since, bool good) {
     if (*owed_since == 0 || since < *owed_since) *owed_since = since;
     explained = explained && good;
@@ -212,7 +217,7 @@ bool ServerConnection::DelayIsExplained(int64_t now_nanos, int64_t* owed_since) 
   if (oldest_ != nullptr) {
     // When only the part downstream is left its link watches it, and fails if it gets no sign of
     // life.
-    add(oldest_->arrived_nanos(), oldest_->local_done() || on_time(oldest_->arrived_nanos()));
+    add(oldest_->arrived_nanos(), oldest_->local_done() || on_time(oldest_->taken_nanos()));
   }
   for (const auto& [number, command] : commands_) {
     add(command.arrived_nanos, command.pull != nullptr ? command.pull->DelayIsExplained(now_nanos)

@@ -30,7 +30,8 @@ inline constexpr const char* kChunkServerCaller = "chunk server ";
 struct DataPlaneOptions {
   HostPort listen;             // port 0: any free one
   int max_connections = 4096;  // more are closed at once
-  /// Connections to each server behind this one in a chain; a block always uses the same one.
+  /// Connections to each server behind this one in a chain, for each number of servers that come
+  /// behind that; a block's chain always uses the same one.
   int links_per_peer = 4;
   /// A peer that owes an answer and sends neither that nor WORKING for so long has failed.
   std::chrono::milliseconds progress_deadline{2000};
@@ -45,7 +46,8 @@ struct DataPlaneOptions {
   /// says that it is working, writes for it are refused at once, so that they do not hold up other
   /// writes of the connection they came by.
   std::chrono::milliseconds stall_refusal{5000};
-  /// Payloads in memory, all connections together. Readers of sockets wait when it is used up.
+  /// Payloads in memory, all connections together; a part of it for those with a longer way to go
+  /// (BufferPool::LimitOf). Readers of sockets wait when it is used up.
   size_t buffer_bytes = 256 << 20;
   size_t max_queued_bytes_per_link = 32 << 20;
   /// Operations of one upstream connection that were accepted and are not answered yet.

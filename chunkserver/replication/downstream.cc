@@ -39,16 +39,19 @@ void Downstream::SetIdentity(const std::string& cluster_id, ServerId self) {
 }
 
 Result<std::shared_ptr<DownstreamLink>> Downstream::LinkFor(const wire::ChainHop& hop,
-                                                            BlockId block) {
+                                                            BlockId block, size_t hops_behind) {
   Links finished;  // destroyed without the lock
   std::shared_ptr<DownstreamLink> abandoned;
   auto link = [&]() -> Result<std::shared_ptr<DownstreamLink>> {
     std::lock_guard lock(mutex_);
     if (stopping_) return Status(StatusCode::kCancelled, "shutting down");
     Peer& peer = peers_[hop.server_id];
-    peer.links.resize(static_cast<size_t>(std::max(options_.links_per_peer, 1)));
+    const auto links_each = static_cast<size_t>(std::max(options_.links_per_peer, 1));
+    hops_behind = std::min(hops_behind, BufferPool::kMaxHops);
+    peer.links.resize(std::max(peer.links.size(), links_each * (hops_behind + 1)));
     // Block ids are given out one by one: mix, so that neighbours and strides spread.
-    const size_t slot = ((block.value() * 0x9E3779B97F4A7C15ull) >> 32) % peer.links.size();
+    const size_t slot =
+        links_each * hops_behind + ((block.value() * 0x9E3779B97F4A7C15ull) >> 32) % links_each;
     const std::shared_ptr<DownstreamLink>& current = peer.links[slot];
     if (!peer.down && current != nullptr && !current->failed()) {
       current->Touch();

@@ -20,8 +20,11 @@
 
 namespace tercet {
 
-/// Thread-safe. One block's frames to one server always use the same link as long as it works, so
-/// that they arrive in the order in which they were submitted.
+/// Thread-safe. The frames of one block and generation (that is, of one chain) to one server always
+/// use the same link as long as it works, so that they arrive in the order in which they were
+/// submitted. Frames for which the peer is the tail, the last server but one, and so on use links
+/// of their own each: one that waits there for room behind it does not keep back one that need not
+/// (chain.md, "No standstill").
 class Downstream {
  public:
   /// `counters` must outlive it.
@@ -31,10 +34,12 @@ class Downstream {
 
   void SetIdentity(const std::string& cluster_id, ServerId self);
 
-  /// The link for this block to `hop`; a new one in the place of one that failed. A link that works
-  /// is used whatever address `hop` has: its peer has shown to be that server. kUnavailable, at
-  /// once: the peer is down; kCancelled after Stop.
-  Result<std::shared_ptr<DownstreamLink>> LinkFor(const wire::ChainHop& hop, BlockId block);
+  /// The link for this block to `hop`, which has `hops_behind` servers of the chain behind it; a
+  /// new one in the place of one that failed. A link that works is used whatever address `hop` has:
+  /// its peer has shown to be that server. kUnavailable, at once: the peer is down; kCancelled
+  /// after Stop.
+  Result<std::shared_ptr<DownstreamLink>> LinkFor(const wire::ChainHop& hop, BlockId block,
+                                                  size_t hops_behind);
 
   /// Fails all links and waits for their threads.
   void Stop();
@@ -44,7 +49,7 @@ class Downstream {
   using Links = std::vector<std::shared_ptr<DownstreamLink>>;
   struct Peer {
     wire::ChainHop hop;  // as last asked for
-    Links links;         // links_per_peer slots, null when not in use
+    Links links;         // links_per_peer slots per number of hops behind, null when not in use
     bool down = false;
     Status why;                 // it went down
     SteadyTime wanted{};        // last time that somebody asked for it

@@ -27,7 +27,7 @@ class ChainOperation {
  public:
   ChainOperation(std::shared_ptr<OperationOwner> owner, wire::FrameKind::type kind, BlockId block,
                  Generation generation, uint64_t request_id, size_t payload_bytes, ServerId self,
-                 int64_t arrived_nanos)
+                 int64_t arrived_nanos, int64_t taken_nanos)
       : kind_(kind),
         block_(block),
         generation_(generation),
@@ -35,6 +35,7 @@ class ChainOperation {
         payload_bytes_(payload_bytes),
         self_(self),
         arrived_nanos_(arrived_nanos),
+        taken_nanos_(taken_nanos),
         owner_(std::move(owner)) {}
 
   /// From here on a failure leaves it open which replicas have the change. By the thread that will
@@ -69,6 +70,8 @@ class ChainOperation {
   uint64_t request_id() const { return request_id_; }
   size_t payload_bytes() const { return payload_bytes_; }
   int64_t arrived_nanos() const { return arrived_nanos_; }
+  /// There was memory for it: from then on it is the disk's and the next server's turn.
+  int64_t taken_nanos() const { return taken_nanos_; }
   /// A hint for those who watch: the local part has ended, what is left to wait for is downstream.
   bool local_done() const { return local_done_.load(std::memory_order_relaxed); }
 
@@ -89,7 +92,8 @@ class ChainOperation {
   const uint64_t request_id_;
   const size_t payload_bytes_;
   const ServerId self_;
-  const int64_t arrived_nanos_;  // monotonic
+  const int64_t arrived_nanos_;  // monotonic, as the next one
+  const int64_t taken_nanos_;
   const std::shared_ptr<OperationOwner> owner_;
 
   bool change_begun_ = false;  // written before there is a second part

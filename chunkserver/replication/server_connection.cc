@@ -37,6 +37,7 @@ ServerConnection::~ServerConnection() {
 void ServerConnection::Shutdown() {
   closing_.store(true, std::memory_order_release);
   connection_.Shutdown();
+  context_.buffers.WakeClosing();
   std::lock_guard lock(pending_mutex_);
   pending_changed_.notify_all();
 }
@@ -141,6 +142,7 @@ Status ServerConnection::ServeRequests() {
     RETURN_IF_ERROR(WaitForInput());
     ASSIGN_OR_RETURN(const FramePrelude prelude, connection_.Receive(&header));
     arrived_nanos_ = RealClock().MonotonicNanos();
+    taken_nanos_ = arrived_nanos_;
     busy_since_.store(arrived_nanos_, std::memory_order_relaxed);
     // A newer connection may have taken over: what is buffered must not be applied any more.
     if (closing_.load(std::memory_order_acquire)) {
@@ -249,10 +251,9 @@ void ServerConnection::NoteUnreadable(const wire::ReadHeader& request, const Sta
                                          static_cast<uint32_t>(request.offset),
                                          static_cast<uint32_t>(request.length));
   LOG_WARN_LIMITED(
-      "a read broke off, and its connection with it: {} block={} offset={} length={} read again: "
-      "{} "
-      "caller={}",
-      status, request.block_id, request.offset, request.length, pages.status(), caller_);
+      "a read broke off, its connection as well: {} block={} offset={} length={} caller={}: read "
+      "again: {}",
+      status, request.block_id, request.offset, request.length, caller_, pages.status());
 }
 
 Status ServerConnection::ReadVerified(const FramePrelude& prelude,

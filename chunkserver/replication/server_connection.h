@@ -145,6 +145,7 @@ class ServerConnection final : public ServedConnection,
 
   // Of the connection's thread.
   int64_t arrived_nanos_ = 0;  // when the frame that is being handled came
+  int64_t taken_nanos_ = 0;    // when there was memory for it, too
 
   // Self-synchronised.
   FrameConnection connection_;  // received from by the connection's thread only
@@ -152,6 +153,7 @@ class ServerConnection final : public ServedConnection,
   std::atomic<bool> closing_{false};
   /// When the frame came that the connection's thread works on; monotonic, 0: it waits for one.
   std::atomic<int64_t> busy_since_{0};
+  std::atomic<bool> awaits_memory_{false};
 
   std::mutex pending_mutex_;
   std::condition_variable pending_changed_;

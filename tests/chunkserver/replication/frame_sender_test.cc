@@ -35,7 +35,7 @@ OutgoingFrame Frame(BufferPool& pool, uint64_t id, size_t payload_bytes) {
   OutgoingFrame frame;
   frame.head = EncodeFrameHead(wire::FrameKind::STAT, id, wire::StatHeader(), payload_bytes);
   if (payload_bytes > 0) {
-    frame.payload = pool.Acquire(payload_bytes);
+    frame.payload = pool.Acquire(payload_bytes, 0);
     std::fill_n(frame.payload->data(), payload_bytes, static_cast<char>(id));
     frame.payload_bytes = payload_bytes;
   }

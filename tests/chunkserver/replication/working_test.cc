@@ -182,7 +182,7 @@ TEST(LinkDeadlineTest, ProcessThatDidNotRunBlamesNobody) {
   auto owner = std::make_shared<Recorder>();
   auto operation = std::make_shared<ChainOperation>(owner, wire::FrameKind::SYNC, BlockId(1),
                                                     Generation(1), 1, 0, ServerId(1),
-                                                    /*arrived_nanos=*/0);
+                                                    /*arrived_nanos=*/0, /*taken_nanos=*/0);
   operation->AddDownstreamPart();
   operation->FinishLocal(Status::Ok());
   std::string header;
