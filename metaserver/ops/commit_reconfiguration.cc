@@ -72,7 +72,7 @@ Result<FileBlockRecord> EvaluateCommitReconfiguration(
   ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, arguments.block));
   ASSIGN_OR_RETURN(std::optional<RepairRecord> repair, tables.FindRepair(arguments.block));
   if (!owned || !repair || owned->block.generation != arguments.from ||
-      repair->sealing != arguments.sealing) {
+      repair->sealing != arguments.sealing || (arguments.unwritten && !owned->block.reserved)) {
     return Status(StatusCode::kConflict, "the reconfiguration of block " +
                                              std::to_string(arguments.block.value()) +
                                              " was overtaken, or the block is gone");

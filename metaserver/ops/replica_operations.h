@@ -50,12 +50,15 @@ struct CommitReconfigurationArguments {
   /// with its own checksums, or made anew, in this attempt. Notes of damage of other members stay;
   /// members that were missing or suspect are neither any more when they are in the new chain.
   std::vector<ServerId> verified;
+  /// The new chain holds nothing: right only while nothing is committed in the block.
+  bool unwritten = false;
 };
 /// The new generation and chain: file block row, replica rows (none while reserved), change_version
 /// of the inode; delete tasks for members of the old chain that left, held while there are fewer
 /// replicas than the policy wants, holds lifted and `stale` emptied when there are enough; held
 /// tasks of servers that are back in the chain go. The repair row goes, or says what is still
-/// wanted. kConflict: the attempt was overtaken, or the block is gone; then targets may hold
+/// wanted. kConflict: the attempt was overtaken, also by a first commit where it has an empty chain
+/// (`unwritten`), or the block is gone; then targets may hold
 /// replicas: EvaluateDiscardTargets.
 Result<FileBlockRecord> EvaluateCommitReconfiguration(
     OperationContext& context, const CommitReconfigurationArguments& arguments);

@@ -193,7 +193,7 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   goal.drop = members.drop;
   goal.unreachable = members.unreachable;
   goal.minimum = minimum;
-  goal.has_data = request.has_data;
+  goal.has_data = request.has_data || !block.reserved;
   for (const RepairRecord::Bad& bad : repair ? repair->bad : std::vector<RepairRecord::Bad>()) {
     if (bad.reason == BadReplica::kSuspect) goal.suspects.push_back(bad.server);
   }

@@ -184,6 +184,7 @@ void Reconfiguration::SetRoot(ServerId root) {
   root_ = root;
   roots_tried_.insert(root);
   const SealAnswer& content = *members_.at(root).sealed;
+  empty_ = !goal_.has_data && content.length == 0;
   for (auto& [server, member] : members_) {
     member.tried.clear();
     // A suspect's checksums may be newer than its pages, and what was pulled to since it was sealed
@@ -330,7 +331,13 @@ ReconfigurationEffects Reconfiguration::CommitOrFail() {
     return Finish(status);
   }
   phase_ = Phase::kCommitting;
-  CommitEffect commit{goal_.block, goal_.from, begun_.sealing, chain_, {}, {}, accepted_damage_};
+  CommitEffect commit;
+  commit.block = goal_.block;
+  commit.from = goal_.from;
+  commit.sealing = begun_.sealing;
+  commit.chain = chain_;
+  commit.unwritten = empty_;
+  commit.lost_pages = accepted_damage_;
   for (const ServerId server : begun_.chain) {
     if (!Contains(chain_, server)) commit.dropped.push_back(server);
   }

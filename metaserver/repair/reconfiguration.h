@@ -54,8 +54,8 @@ struct ReconfigurationGoal {
   /// A replica was found with this generation, which the journal (restored from a backup) does not
   /// know: the attempt's is higher.
   Generation above;
-  /// Something that was written to this reserved block was acknowledged: an empty replica is not
-  /// whole.
+  /// Something that was written to this block was acknowledged, as of every committed one: an empty
+  /// replica, which a seal may have made while it was reserved, is not whole.
   bool has_data = false;
 };
 
@@ -108,6 +108,9 @@ struct CommitEffect {
   std::vector<ServerId> dropped;
   /// Members of the new chain whose pages were compared with their checksums, or were made anew.
   std::vector<ServerId> verified;
+  /// The new chain holds nothing, as nothing was acknowledged: not when something was committed in
+  /// the block meanwhile.
+  bool unwritten = false;
   /// Pages of members of the new chain that are known to be damaged, or were accepted as they are,
   /// and that no other replica could mend.
   uint32_t lost_pages = 0;
@@ -211,6 +214,7 @@ class Reconfiguration {
   size_t seals_open_ = 0;
   Generation newer_;
   ServerId root_;  // whose content the new chain gets; 0: not chosen yet
+  bool empty_ = false;  // the content of the newest root, as nothing was acknowledged
   std::set<ServerId> roots_tried_;
   uint32_t accepted_damage_ = 0;
   std::vector<ServerId> chain_;

@@ -160,6 +160,7 @@ class Reconfigurer::Attempt {
     arguments.sealing = commit.sealing;
     arguments.chain = commit.chain;
     arguments.verified = commit.verified;
+    arguments.unwritten = commit.unwritten;
     lost_pages_ = commit.lost_pages;
     Take(machine_.OnCommitted(
         owner_.journal_.Propose(epoch_, "commit reconfiguration", [&](OperationContext& context) {

@@ -314,6 +314,7 @@ std::optional<RepairManager::Plan> RepairManager::MakePlan(const RepairJob& job,
   ReconfigurationGoal& goal = plan.goal;
   goal.block = situation.block().block;
   goal.from = situation.block().generation;
+  goal.has_data = true;  // reserved blocks are not examined
   goal.unreachable = situation.gone;
   goal.unreachable.insert(goal.unreachable.end(), situation.away.begin(), situation.away.end());
   for (const ServerId server : situation.bad) {
@@ -434,6 +435,7 @@ void RepairManager::Settle(Epoch epoch, const ReconfigurationGoal& failed,
   ReconfigurationGoal goal;
   goal.block = failed.block;
   goal.from = failed.from;
+  goal.has_data = failed.has_data;
   goal.unreachable = failed.unreachable;
   goal.suspects = failed.suspects;
   for (const auto& [server, status] : result.failed) {

@@ -209,5 +209,32 @@ TEST_F(CommitReconfigurationTest, ADeadBlockCannotComeBack) {
   EXPECT_EQ(Tasks(blocks[5]), "1:2 2:2 3:2 4:2");
 }
 
+TEST_F(CommitReconfigurationTest, AnEmptyChainIsNoChainOfABlockInWhichSomethingWasCommitted) {
+  file = Create(kRoot, "a");
+  const int64_t block = Allocate(file, 0)->block.block_id;
+  CommitReconfigurationArguments arguments;
+  arguments.block = Block(block);
+  arguments.from = Generation(1);
+  arguments.chain = Servers({1});
+  arguments.unwritten = true;
+  const auto commit_chain = [&] {
+    return Do([&](OperationContext& context) {
+      return EvaluateCommitReconfiguration(context, arguments);
+    });
+  };
+  arguments.sealing = Begin(block, 1)->sealing;
+  ASSERT_OK(Commit(file, {block}, 100));
+  EXPECT_CODE(kConflict, commit_chain());
+  EXPECT_EQ(BlockRow(file, 0).chain, Servers({1, 2, 3}));
+  arguments.unwritten = false;
+  ASSERT_OK(commit_chain());
+
+  const int64_t other = Create(kRoot, "b");
+  arguments.block = Block(Allocate(other, 0)->block.block_id);
+  arguments.sealing = Begin(Allocate(other, 0)->block.block_id, 1)->sealing;
+  arguments.unwritten = true;
+  ASSERT_OK(commit_chain());
+}
+
 }  // namespace
 }  // namespace tercet

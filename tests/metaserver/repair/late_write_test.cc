@@ -100,6 +100,73 @@ TEST_P(LostReplicaTest, IsMadeFromTheOthers) {
   ExpectOnAll(recovered, "late" + first.substr(4));
 }
 
+// A seal made it in the place of a lost one while the block was reserved, so that nothing but its
+// length says what it lacks.
+TEST_F(LateWriteTest, AnEmptyReplicaOfACommittedBlockWaitsForThoseThatHoldIt) {
+  MakeCluster(3);
+  const wire::BlockInfo reserved = Reserve();
+  const std::string data = testing_support::Pattern(5, 50'000);
+  ASSERT_TRUE(WriteTo(reserved, data, true).ok());
+  const BlockId block(static_cast<uint64_t>(reserved.block_id));
+  TestServer& emptied = At(reserved, 0);
+  ASSERT_TRUE(emptied.store().MoveToTrash(block, Generation(1)).ok());
+  BegunReconfiguration begun;
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "begin",
+                           [&](OperationContext& context) -> Status {
+                             ASSIGN_OR_RETURN(begun, EvaluateBeginReconfiguration(context, block,
+                                                                                  Generation(1)));
+                             return Status::Ok();
+                           })
+                  .ok());
+  wire::SealHeader seal = testing_support::SealOf(block, begun.sealing);
+  seal.create_if_absent = begun.reserved;
+  ASSERT_TRUE(RawClient(emptied).Seal(seal).status.ok());
+  wire::CommitWriteRequest commit;
+  commit.context = Context(session_);
+  commit.inode = inode_;
+  commit.written_blocks = {reserved.block_id};
+  commit.end_offset = (1 << 20) + static_cast<int64_t>(data.size());
+  wire::CommitWriteResponse committed;
+  metadata_->CommitWrite(committed, commit);
+  ASSERT_EQ(committed.info.status.code, 0) << committed.info.status.message;
+
+  const std::vector<ServerId> silent = {At(reserved, 1).id(), At(reserved, 2).id()};
+  for (const ServerId server : silent) Kill(server);
+  PassTime(45'000);
+  Repair();
+  const auto row = [&] {
+    return **tables().FindFileBlock(InodeId(static_cast<uint64_t>(inode_)), 1);
+  };
+  EXPECT_EQ(row().chain.size(), 3u) << "what was acknowledged is with the silent ones";
+  // Nor does a writer get a chain of the empty one and empty copies of it.
+  AddServer(4);
+  wire::RecoverBlockRequest request;
+  request.session_id = session_;
+  request.inode = inode_;
+  request.block_index = 1;
+  request.block_id = reserved.block_id;
+  request.generation = 1;
+  request.failure = static_cast<int32_t>(StatusCode::kStaleGeneration);
+  wire::RecoverBlockResponse refused;
+  metadata_->RecoverBlock(refused, request);
+  EXPECT_EQ(refused.info.status.code, static_cast<int32_t>(StatusCode::kUnavailable));
+  EXPECT_EQ(row().chain.size(), 3u);
+
+  for (const ServerId server : silent) {
+    Server(server).Restart();
+    killed_.erase(server);
+    incarnations_[server] = 2;
+    RegisterServer(server, Server(server).port(), 2);
+  }
+  Repair();
+  const FileBlockRecord whole = row();
+  ASSERT_EQ(whole.chain.size(), 3u);
+  for (const ServerId server : whole.chain) {
+    EXPECT_EQ(Server(server).Contents(block, whole.generation), data) << server.value();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Positions, LostReplicaTest, testing::Values(0, 1, 2));
 
 }  // namespace

@@ -238,6 +238,8 @@ void ActiveNode::StartAttempt(ReconfigurationGoal goal, std::function<void(const
       if (note.reason == BadReplica::kSuspect) goal.suspects.push_back(note.server);
     }
   }
+  const auto place = PlaceOf(goal.block);
+  goal.has_data = goal.has_data || (place.ok() && !place->reserved);
   auto attempt = std::make_shared<Attempt>(goal);
   attempt->epoch = epoch_;
   attempt->ended = std::move(ended);
@@ -384,6 +386,7 @@ void ActiveNode::CarryCommit(const std::shared_ptr<Attempt>& attempt, const Comm
     arguments.sealing = effect.sealing;
     arguments.chain = effect.chain;
     arguments.verified = effect.verified;
+    arguments.unwritten = effect.unwritten;
     auto committed = Propose([&](OperationContext& context) {
       return EvaluateCommitReconfiguration(context, arguments);
     });
