@@ -31,10 +31,6 @@ Status LeftTheFile(BlockId block) {
 
 Result<FileBlockRecord> BlockRecovery::Recover(Epoch epoch, const BlockRecoveryRequest& request) {
   const auto start = std::chrono::steady_clock::now();
-  const bool refused = request.failure == StatusCode::kNotFound;  // it is there, a replica is not
-  if (!IsDoubt(request.failure) && !IsFailureOfDisk(request.failure) && !refused) {
-    for (const ServerId server : request.failed) servers_.Suspect(server);
-  }
   std::set<ServerId> avoid;
   Result<FileBlockRecord> result = Status(StatusCode::kUnavailable, "not tried");
   for (int attempt = 0; attempt < options_.max_attempts; ++attempt) {
@@ -69,6 +65,20 @@ Result<OwnedBlock> BlockRecovery::Find(const BlockRecoveryRequest& request) cons
     if (owned) return std::move(*owned);
   }
   return LeftTheFile(request.block);
+}
+
+void BlockRecovery::SuspectSilent(Epoch epoch, const BlockRecoveryRequest& request) {
+  if (IsFailureOfDisk(request.failure)) return;
+  std::vector<ServerId> named;
+  for (const ServerId server : request.failed) {
+    const auto state = servers_.Find(server);
+    if (state && !state->suspected() && servers_.IsAlive(*state)) named.push_back(server);
+  }
+  if (named.empty()) return;
+  const std::set<ServerId> answered = reconfigurer_.Ping(named, options_.ping_wait, epoch);
+  for (const ServerId server : named) {
+    if (!answered.contains(server)) servers_.Suspect(server);
+  }
 }
 
 BlockRecovery::Members BlockRecovery::Sort(Epoch epoch, const BlockRecoveryRequest& request,
@@ -166,6 +176,7 @@ Result<FileBlockRecord> BlockRecovery::Try(Epoch epoch, const BlockRecoveryReque
   if (block.generation != request.generation && long_enough && !sealed) return block;
   if (block.reserved && !request.has_data && !IsDoubt(request.failure)) {
     auto replaced = ReplaceUnwritten(epoch, request, {});
+    if (replaced.ok()) SuspectSilent(epoch, request);
     if (replaced.ok() || replaced.code() != StatusCode::kFailedPrecondition) return replaced;
   }
 

@@ -69,6 +69,9 @@ class BlockRecovery {
                               std::set<ServerId>* avoid, bool* again);
   /// The writer's block as it is; kConflict when it left the file.
   Result<OwnedBlock> Find(const BlockRecoveryRequest& request) const;
+  /// Suspects those of the failed servers that do not answer the active itself. Those that do are
+  /// well for everybody else: it may be the writer's network that is broken.
+  void SuspectSilent(Epoch epoch, const BlockRecoveryRequest& request);
   Members Sort(Epoch epoch, const BlockRecoveryRequest& request, const FileBlockRecord& block,
                const std::set<ServerId>& avoid) const;
   Result<std::vector<ServerId>> ChooseTargets(const OwnedBlock& owned, const Members& members,
