@@ -162,10 +162,16 @@ class Reconfigurer::Attempt {
     arguments.verified = commit.verified;
     arguments.unwritten = commit.unwritten;
     lost_pages_ = commit.lost_pages;
-    Take(machine_.OnCommitted(
+    const Status status =
         owner_.journal_.Propose(epoch_, "commit reconfiguration", [&](OperationContext& context) {
           return EvaluateCommitReconfiguration(context, arguments).status();
-        })));
+        });
+    if (status.ok() && owner_.on_dropped_) {
+      for (const ServerId server : commit.dropped) {
+        owner_.on_dropped_(commit.block, commit.sealing, server);
+      }
+    }
+    Take(machine_.OnCommitted(status));
   }
 
   void AwaitCommands() {

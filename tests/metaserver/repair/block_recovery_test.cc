@@ -70,5 +70,31 @@ TEST_F(BlockRecoveryTest, OfAnUnwrittenBlockTooOnlyTheSilentAreSuspected) {
   }
 }
 
+TEST_F(BlockRecoveryTest, WhoIsLeftOutHearsOfItWithItsNextHeartbeat) {
+  MakeCluster(3);
+  const ServerId dropped = Row().chain[1];
+  // So many deletions that their round has left this block behind.
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "tasks",
+                           [&](OperationContext& context) {
+                             MutableTables tables(context.transaction);
+                             for (uint64_t i = 1; i <= 1000; ++i) {
+                               tables.PutDeleteTask(dropped, BlockId(block_.value() + i),
+                                                    {.generation = Generation(1), .hold = false});
+                             }
+                             return Status::Ok();
+                           })
+                  .ok());
+  ASSERT_FALSE(Beat(dropped).delete_replicas.empty());
+  ASSERT_EQ(Recover({dropped}, StatusCode::kUnavailable).info.status.code, 0);
+  const auto tasks = Beat(dropped).delete_replicas;
+  const auto found = std::find_if(tasks.begin(), tasks.end(), [&](const auto& task) {
+    return task.block_id == static_cast<int64_t>(block_.value());
+  });
+  ASSERT_NE(found, tasks.end());
+  EXPECT_TRUE(found->hold);
+  EXPECT_EQ(found->generation, 2);
+}
+
 }  // namespace
 }  // namespace tercet
