@@ -104,6 +104,9 @@ Result<FileBlockRecord> EvaluateReplaceUnwritten(OperationContext& context, Inod
 /// 0: none. `replicas`: how many the server has as draining begins, for showing progress.
 Status EvaluateSetServerState(OperationContext& context, ServerId server, ServiceState state,
                               int64_t until_ns, uint64_t replicas = 0);
+/// Puts the server back into service if it is in maintenance, and that is over; true then. What an
+/// administrator commanded meanwhile stays.
+Result<bool> EvaluateEndMaintenance(OperationContext& context, ServerId server);
 /// A removed server never confirms anything: takes away at most `max_tasks` of its delete tasks.
 /// Done at once for a server that is not removed. Held ones stay until their hold is lifted.
 Result<BatchResult> EvaluateDropDeleteTasks(OperationContext& context, ServerId server,

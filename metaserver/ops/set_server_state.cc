@@ -36,6 +36,16 @@ Status EvaluateSetServerState(OperationContext& context, ServerId server, Servic
   return Status::Ok();
 }
 
+Result<bool> EvaluateEndMaintenance(OperationContext& context, ServerId server) {
+  ASSIGN_OR_RETURN(const std::optional<ServerRecord> record,
+                   Tables(context.transaction).FindServer(server));
+  const bool over = record && record->state == ServiceState::kMaintenance &&
+                    record->StateAt(context.now_ns) == ServiceState::kInService;
+  if (!over) return false;
+  RETURN_IF_ERROR(EvaluateSetServerState(context, server, ServiceState::kInService, 0));
+  return true;
+}
+
 Status EvaluateSetDiskState(OperationContext& context, ServerId server, std::string_view disk_uuid,
                             uint8_t state) {
   if (disk_uuid.size() != kUuidBytes || state > static_cast<uint8_t>(DiskCommandState::kEjected)) {

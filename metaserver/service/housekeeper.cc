@@ -77,9 +77,13 @@ Result<bool> Housekeeper::TendServers(Epoch epoch) {
     return true;
   }));
   for (const ServerId server : ended) {
-    RETURN_IF_ERROR(proposer_.Propose(epoch, "maintenance ends", [&](OperationContext& context) {
-      return EvaluateSetServerState(context, server, ServiceState::kInService, 0);
-    }));
+    bool over = false;
+    RETURN_IF_ERROR(
+        proposer_.Propose(epoch, "maintenance ends", [&](OperationContext& context) -> Status {
+          ASSIGN_OR_RETURN(over, EvaluateEndMaintenance(context, server));
+          return Status::Ok();
+        }));
+    if (!over) continue;
     LOG_INFO("maintenance is over server={}", server);
     repair_.NoticeStates();
   }

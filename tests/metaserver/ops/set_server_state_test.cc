@@ -124,5 +124,31 @@ TEST_F(SetServerStateTest, TasksOfARemovedServerAreDropped) {
   EXPECT_EQ(BlockRow(file, 0).stale, Servers({2}));
 }
 
+TEST_F(SetServerStateTest, TheEndOfMaintenanceUndoesNoOtherCommand) {
+  const auto end_maintenance = [&] {
+    const auto over =
+        Do([&](OperationContext& context) { return EvaluateEndMaintenance(context, ServerId(2)); });
+    EXPECT_TRUE(over.ok()) << over.status().ToString();
+    return over.ok() && *over;
+  };
+  const int64_t end = now_ns + 1'000'000'000;
+  ASSERT_OK(SetServerState(2, ServiceState::kMaintenance, end));
+  EXPECT_FALSE(end_maintenance()) << "it lasts";
+  now_ns = end;
+  // Longer, and drained, since somebody saw that it was over.
+  ASSERT_OK(SetServerState(2, ServiceState::kMaintenance, end + 1'000'000'000));
+  EXPECT_FALSE(end_maintenance());
+  EXPECT_EQ(Row(2).state, ServiceState::kMaintenance);
+  ASSERT_OK(SetServerState(2, ServiceState::kDraining));
+  now_ns = end + 2'000'000'000;
+  EXPECT_FALSE(end_maintenance());
+  EXPECT_EQ(Row(2).state, ServiceState::kDraining);
+  ASSERT_OK(SetServerState(2, ServiceState::kMaintenance, now_ns + 10'000));
+  now_ns += 20'000;
+  EXPECT_TRUE(end_maintenance());
+  EXPECT_EQ(Row(2).state, ServiceState::kInService);
+  EXPECT_FALSE(end_maintenance());
+}
+
 }  // namespace
 }  // namespace tercet
