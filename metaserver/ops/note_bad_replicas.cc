@@ -12,11 +12,23 @@ bool IsReason(uint8_t reason) {
          reason <= static_cast<uint8_t>(BadReplica::kDoubtful);
 }
 
-// How much is known when this is known: what is missing is not damaged, and what is not sound is
-// more than doubtful.
+// Which of two notes of a replica is kept. What is not sound is more than doubtful, and what is
+// missing is not damaged. That it is suspect must never be forgotten: an attempt that dies may have
+// accepted it, and then this note alone says that it may lack acknowledged writes. What the others
+// say is found again: a suspect is compared with its checksums whenever it is made equal, and one
+// that is missing says so when it is sealed.
 int Gravity(BadReplica reason) {
-  if (reason == BadReplica::kMissing) return 2;
-  return reason == BadReplica::kDoubtful ? 0 : 1;
+  switch (reason) {
+    case BadReplica::kSuspect:
+      return 3;
+    case BadReplica::kMissing:
+      return 2;
+    case BadReplica::kDamaged:
+      return 1;
+    case BadReplica::kDoubtful:
+      break;
+  }
+  return 0;
 }
 
 // True when it was not noted before. Of a replica that is noted already only graver news are kept:

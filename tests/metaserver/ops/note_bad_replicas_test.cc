@@ -33,11 +33,22 @@ TEST_F(NoteBadReplicasTest, TheSameNewsMakeNoRecordAgain) {
   EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kSuspect), 0);
   EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 0);
   EXPECT_TRUE(last_changes.entries.empty());
-  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kMissing), 1);
-  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDamaged), 0);
-  EXPECT_EQ(Repair(blocks[0])->bad,
-            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kMissing}}));
+  EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kMissing), 0);
   EXPECT_EQ(Repair(blocks[0])->since_ns, since);
+  EXPECT_EQ(Note(blocks[0], 1, 3, BadReplica::kMissing), 1);
+  EXPECT_EQ(Note(blocks[0], 1, 3, BadReplica::kDamaged), 0);
+}
+
+TEST_F(NoteBadReplicasTest, ThatItIsSuspectIsKnownWhateverElseIsTheMatter) {
+  MakeFile("a");
+  for (const BadReplica before : {BadReplica::kDamaged, BadReplica::kMissing}) {
+    const uint32_t server = before == BadReplica::kDamaged ? 2 : 3;
+    EXPECT_EQ(Note(blocks[0], 1, server, before), 1);
+    EXPECT_EQ(Note(blocks[0], 1, server, BadReplica::kSuspect), 1) << "its machine crashed";
+  }
+  EXPECT_EQ(Repair(blocks[0])->bad,
+            (std::vector<RepairRecord::Bad>{{ServerId(2), BadReplica::kSuspect},
+                                            {ServerId(3), BadReplica::kSuspect}}));
 }
 
 TEST_F(NoteBadReplicasTest, ADoubtIsTheLeastThatCanBeSaid) {
