@@ -62,6 +62,16 @@ Result<bool> ApplyPolicyChange(MutableTables& tables, const PolicyChange& change
   return !same;
 }
 
+Result<bool> ApplyPolicyChangeThatFits(MutableTables& tables, const PolicyChange& change,
+                                       InodeRecord& record) {
+  Result<bool> changed = ApplyPolicyChange(tables, change, record);
+  if (changed.ok() || changed.code() != StatusCode::kNoSpace) return changed;
+  PolicyChange rest = change;
+  rest.domain.reset();
+  rest.require.reset();
+  return ApplyPolicyChange(tables, rest, record);
+}
+
 bool ConcernsBlocks(const PolicyChange& change) {
   return change.replicas.has_value() || change.changes_rule();
 }
@@ -103,7 +113,7 @@ Status CarryPolicyWalk(OperationContext& context, InodeId source, InodeId inode,
   MutableTables tables(context.transaction);
   ASSIGN_OR_RETURN(const PolicyChange change, PendingPolicyChange(tables, source));
   if (change.empty()) return Status::Ok();
-  RETURN_IF_ERROR(ApplyPolicyChange(tables, change, record).status());
+  RETURN_IF_ERROR(ApplyPolicyChangeThatFits(tables, change, record).status());
   if (!record.is_directory() && !ConcernsBlocks(change)) return Status::Ok();
   return PutPolicyWalk(tables, inode, change, context.now_ns);
 }

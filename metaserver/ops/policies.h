@@ -18,6 +18,11 @@ PolicyChange MergePolicyChanges(PolicyChange older, const PolicyChange& newer);
 Result<bool> ApplyPolicyChange(MutableTables& tables, const PolicyChange& change,
                                InodeRecord& record);
 
+/// The same for a change that comes from above, on its way down: when the rule that it would make
+/// of the inode's own is one too many, the inode keeps that, and gets the rest.
+Result<bool> ApplyPolicyChangeThatFits(MutableTables& tables, const PolicyChange& change,
+                                       InodeRecord& record);
+
 /// Whether the file's blocks are to be looked at after this change.
 bool ConcernsBlocks(const PolicyChange& change);
 

@@ -84,17 +84,9 @@ class PolicyWalkStep {
   Status Entry(InodeId inode, const PolicyChange& change) {
     ASSIGN_OR_RETURN(InodeRecord record, tables_.GetInode(inode));
     if (!record.is_directory() && !record.is_regular()) return Status::Ok();
-    Result<bool> changed = ApplyPolicyChange(tables_, change, record);
-    if (!changed.ok() && changed.code() == StatusCode::kNoSpace) {
-      // The rule that this change would make of the inode's own is one too many: it keeps that.
-      PolicyChange rest = change;
-      rest.domain.reset();
-      rest.require.reset();
-      changed = ApplyPolicyChange(tables_, rest, record);
-    }
-    RETURN_IF_ERROR(changed.status());
-    if (*changed) PutChangedInode(tables_, inode, record);
-    const bool goes_on = record.is_directory() || (*changed && ConcernsBlocks(change));
+    ASSIGN_OR_RETURN(const bool changed, ApplyPolicyChangeThatFits(tables_, change, record));
+    if (changed) PutChangedInode(tables_, inode, record);
+    const bool goes_on = record.is_directory() || (changed && ConcernsBlocks(change));
     if (!goes_on) return Status::Ok();
     return PutPolicyWalk(tables_, inode, change, context_.now_ns);
   }

@@ -166,5 +166,38 @@ TEST_F(PolicyWalkTest, RemovedInodesEndTheirRows) {
   EXPECT_CODE(kInvalidArgument, WalkPolicies(0));
 }
 
+TEST_F(PolicyWalkTest, WhatIsMovedWhenThereIsNoRoomForAnotherRuleKeepsItsOwn) {
+  const int64_t d = MakeDirectory(kRoot, "d");
+  for (int i = 0; i < 9; ++i) Create(d, "a" + std::to_string(i));
+  const int64_t moved = Create(d, "y");
+  const int64_t deleted = Create(d, "z");
+  for (const std::string name : {"y", "z"}) {
+    wire::SetPolicyRequest own = PolicyRequest("/d/" + name);
+    own.__set_require({{"medium", "ssd"}});
+    ASSERT_OK(Do(EvaluateSetPolicy, own));
+  }
+  WalkPoliciesToTheEnd();
+  const uint32_t own_rule = InodeRow(moved).rule_id;
+  wire::SetPolicyRequest change = PolicyRequest("/d");
+  change.__set_domain("rack");
+  change.__set_replicas(2);
+  change.__set_trash_retention_s(60);
+  ASSERT_OK(Do(EvaluateSetPolicy, change));
+  ASSERT_OK(WalkPolicies(4));
+  ASSERT_OK(Do([&](OperationContext& context) {
+    MutableTables tables(context.transaction);
+    for (uint32_t rule = 3; rule <= kMaxPlacementRules; ++rule) {
+      tables.PutPlacementRule(rule, {.domain = "d" + std::to_string(rule), .require = {}});
+    }
+    return Status::Ok();
+  }));
+  ASSERT_OK(Rename(d, "y", kRoot, "y"));
+  ASSERT_OK(Unlink(d, "z"));
+  for (int64_t inode : {moved, deleted}) {
+    EXPECT_EQ(InodeRow(inode).rule_id, own_rule);
+    EXPECT_EQ(ReplicasOf(inode), 2) << "the rest of the change reached it";
+  }
+}
+
 }  // namespace
 }  // namespace tercet
