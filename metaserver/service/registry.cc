@@ -222,7 +222,11 @@ Status Registry::RegisterChecked(Epoch epoch, const wire::RegisterServerRequest&
            state.address.ToString(), state.disks.size(), state.version);
   std::lock_guard lock(mutex_);
   Delivery& delivery = deliveries_[state.id];
+  // An inventory that is under way waits for it as before, from the beginning: what was found once
+  // may be found no more.
+  const int rounds = delivery.inventory_rounds;
   delivery = Delivery{};
+  delivery.inventory_rounds = rounds > 0 && rounds < kInventoryRounds ? 0 : rounds;
   delivery.was_alive = true;
   delivery.next_digest_ms = clock_.MonotonicMillis();
   servers_.Register(std::move(state));

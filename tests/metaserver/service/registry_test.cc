@@ -510,5 +510,29 @@ TEST_F(RegistryTest, ADeposedMetaserverAnswersNobody) {
   EXPECT_EQ(Heartbeat(1).info.active_hint, "other:9400");
 }
 
+TEST_F(RegistryTest, AnInventoryWaitsForAServerThatRegistersAgain) {
+  const auto blocks = ThreeServersAndAFile(1);
+  const auto id = services_->registry().StartInventory();
+  ASSERT_TRUE(id.ok());
+  const auto pending = [&] {
+    const auto report = services_->registry().GetInventory(*id);
+    EXPECT_TRUE(report.ok());
+    return report.ok() ? report->pending : std::vector<ServerId>();
+  };
+  Digests(2, {DigestOf(blocks)});
+  Digests(3, {DigestOf(blocks)});
+  RegisterOk(1, 1);
+  RegisterOk(2, 1);
+  EXPECT_EQ(pending(), std::vector<ServerId>{ServerId(1)});
+  // What was found before it registered does not count.
+  Digests(1, {});
+  Digests(1, {});
+  RegisterOk(1, 1);
+  Digests(1, {});
+  EXPECT_EQ(pending(), std::vector<ServerId>{ServerId(1)});
+  Digests(1, {DigestOf(blocks)});
+  EXPECT_TRUE(pending().empty());
+}
+
 }  // namespace
 }  // namespace tercet
