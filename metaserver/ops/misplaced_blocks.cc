@@ -5,8 +5,10 @@
 #include <map>
 #include <optional>
 
+#include "common/log/log.h"
 #include "metaserver/namespace/tables.h"
 #include "metaserver/ops/blocks.h"
+#include "metaserver/ops/operation.h"
 
 namespace tercet {
 namespace {
@@ -32,6 +34,10 @@ class MisplacedWalk {
           }
           --rows_left_;
           status = LookAtInode(inode, value, first);
+          if (IsBadRow(status)) {
+            LOG_WARN_LIMITED("a file's places cannot be judged inode={}: {}", inode, status);
+            status = Status::Ok();
+          }
           return status.ok() && page_.done;
         }));
     RETURN_IF_ERROR(status);

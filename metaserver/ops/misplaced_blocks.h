@@ -32,7 +32,8 @@ struct MisplacedPage {
 };
 
 /// Looks at about `max_rows` inodes and blocks from `position` on. Files without a rule cost their
-/// inode only. Reads only; kCorruption when rows cannot be decoded.
+/// inode only. Reads only. Files whose rows cannot be read are passed over
+/// and logged.
 Result<MisplacedPage> FindMisplacedBlocks(const View& view, MisplacedPosition position,
                                           int max_rows, const MisplacedFunction& is_misplaced);
 

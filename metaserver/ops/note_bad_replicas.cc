@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/log/log.h"
 #include "metaserver/ops/repairs.h"
 #include "metaserver/ops/replica_operations.h"
 #include "metaserver/ops/summary.h"
@@ -54,6 +55,25 @@ bool Overtakes(const RepairRecord& repair, const BadReplicaNote& note) {
          (reason == BadReplica::kSuspect || reason == BadReplica::kMissing);
 }
 
+// True when something was noted.
+Result<bool> NoteOne(OperationContext& context, MutableTables& tables, const BadReplicaNote& note) {
+  if (!IsReason(note.reason)) return false;
+  ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, note.block));
+  if (!owned || !ContainsServer(owned->block.chain, note.server)) return false;
+  ASSIGN_OR_RETURN(std::optional<RepairRecord> before, tables.FindRepair(note.block));
+  // An attempt that is under way, or was given up, may have sealed it.
+  if (note.generation < owned->block.generation ||
+      note.generation > HighestGeneration(owned->block, before)) {
+    return false;
+  }
+  RepairRecord repair = before.value_or(RepairRecord());
+  const bool overtakes = Overtakes(repair, note);
+  if (overtakes) repair.sealing = repair.sealing.Next();
+  if (!Note(repair, note.server, static_cast<BadReplica>(note.reason)) && !overtakes) return false;
+  SettleRepair(tables, owned->file, owned->block, before, std::move(repair), context.now_ns);
+  return true;
+}
+
 }  // namespace
 
 Result<int> EvaluateNoteBadReplicas(OperationContext& context,
@@ -61,21 +81,15 @@ Result<int> EvaluateNoteBadReplicas(OperationContext& context,
   MutableTables tables(context.transaction);
   int noted = 0;
   for (const BadReplicaNote& note : notes) {
-    if (!IsReason(note.reason)) continue;
-    ASSIGN_OR_RETURN(std::optional<OwnedBlock> owned, FindOwnedBlock(tables, note.block));
-    if (!owned || !ContainsServer(owned->block.chain, note.server)) continue;
-    ASSIGN_OR_RETURN(std::optional<RepairRecord> before, tables.FindRepair(note.block));
-    // An attempt that is under way, or was given up, may have sealed it.
-    if (note.generation < owned->block.generation ||
-        note.generation > HighestGeneration(owned->block, before)) {
+    const Result<bool> one = NoteOne(context, tables, note);
+    // The server would report it for ever, and get no commands meanwhile.
+    if (!one.ok() && IsBadRow(one.status())) {
+      LOG_WARN_LIMITED("bad replica could not be noted server={} block={}: {}", note.server,
+                       note.block, one.status());
       continue;
     }
-    RepairRecord repair = before.value_or(RepairRecord());
-    const bool overtakes = Overtakes(repair, note);
-    if (overtakes) repair.sealing = repair.sealing.Next();
-    if (!Note(repair, note.server, static_cast<BadReplica>(note.reason)) && !overtakes) continue;
-    SettleRepair(tables, owned->file, owned->block, before, std::move(repair), context.now_ns);
-    ++noted;
+    RETURN_IF_ERROR(one.status());
+    if (*one) ++noted;
   }
   Summary(context, "bad replicas").Add("noted", static_cast<uint64_t>(noted));
   return noted;

@@ -58,4 +58,8 @@ struct OperationContext {
   std::string* summary = nullptr;
 };
 
+/// A row of the state cannot be read, or contradicts another. What does something for many rows
+/// goes on without it, and logs it.
+inline bool IsBadRow(const Status& status) { return status.code() == StatusCode::kCorruption; }
+
 }  // namespace tercet

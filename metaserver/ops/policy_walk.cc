@@ -5,12 +5,14 @@
 //    entry.
 //  - of a file: its blocks from `next_index` on get the repair rows that the new policy calls for.
 //    The row goes with the last block.
-// A crash between two steps leaves rows, from which whoever is active goes on.
+// A crash between two steps leaves rows, from which whoever is active goes on. What cannot be read
+// is passed over, and logged: it would keep the change from all others for ever.
 #include <algorithm>
 #include <limits>
 #include <utility>
 #include <vector>
 
+#include "common/log/log.h"
 #include "metaserver/ops/blocks.h"
 #include "metaserver/ops/inodes.h"
 #include "metaserver/ops/policies.h"
@@ -36,15 +38,14 @@ class PolicyWalkStep {
         }));
     if (!first) return false;
     auto& [inode, row] = *first;
-    ASSIGN_OR_RETURN(std::optional<InodeRecord> record, tables_.FindInode(inode));
-    if (record && record->is_directory()) {
-      RETURN_IF_ERROR(Directory(inode, std::move(row)));
-    } else if (record && record->is_regular()) {
-      RETURN_IF_ERROR(File(inode, *record, std::move(row)));
-    } else {
-      tables_.DeletePolicyWalk(inode);
-      Count(0);
+    const Status status = TakeRow(inode, std::move(row));
+    if (IsBadRow(status)) {
+      LOG_WARN_LIMITED("a change of policy does not reach what is below inode={}: {}", inode,
+                       status);
+      Drop(inode);
+      return true;
     }
+    RETURN_IF_ERROR(status);
     return true;
   }
 
@@ -52,6 +53,19 @@ class PolicyWalkStep {
   int done() const { return done_; }
 
  private:
+  Status TakeRow(InodeId inode, PolicyWalkRecord row) {
+    ASSIGN_OR_RETURN(std::optional<InodeRecord> record, tables_.FindInode(inode));
+    if (record && record->is_directory()) return Directory(inode, std::move(row));
+    if (record && record->is_regular()) return File(inode, *record, std::move(row));
+    Drop(inode);
+    return Status::Ok();
+  }
+
+  void Drop(InodeId inode) {
+    tables_.DeletePolicyWalk(inode);
+    Count(0);
+  }
+
   // A row with nothing in it is work too.
   void Count(size_t rows) {
     const int count = std::max(1, static_cast<int>(rows));
@@ -69,7 +83,12 @@ class PolicyWalkStep {
                                            return !more;
                                          }));
     for (const auto& [name, inode] : entries) {
-      RETURN_IF_ERROR(Entry(inode, row.change));
+      const Status status = Entry(inode, row.change);
+      if (!IsBadRow(status)) RETURN_IF_ERROR(status);
+      if (!status.ok()) {
+        LOG_WARN_LIMITED("a change of policy does not reach inode={} of directory={}: {}", inode,
+                         directory, status);
+      }
       row.after_name = name;
     }
     Count(entries.size());
@@ -82,7 +101,9 @@ class PolicyWalkStep {
   }
 
   Status Entry(InodeId inode, const PolicyChange& change) {
-    ASSIGN_OR_RETURN(InodeRecord record, tables_.GetInode(inode));
+    ASSIGN_OR_RETURN(std::optional<InodeRecord> found, tables_.FindInode(inode));
+    if (!found) return Status(StatusCode::kCorruption, "the entry's inode is not there");
+    InodeRecord& record = *found;
     if (!record.is_directory() && !record.is_regular()) return Status::Ok();
     ASSIGN_OR_RETURN(const bool changed, ApplyPolicyChangeThatFits(tables_, change, record));
     if (changed) PutChangedInode(tables_, inode, record);
@@ -113,7 +134,12 @@ class PolicyWalkStep {
     for (auto& [index, block] : blocks) {
       if (truncation && truncation->IsDead(index, block.block)) continue;
       const OwnedBlock owned{inode, index, record, std::move(block)};
-      RETURN_IF_ERROR(ReviewBlock(tables_, owned, misplaced, context_.now_ns).status());
+      const Status status = ReviewBlock(tables_, owned, misplaced, context_.now_ns).status();
+      if (!IsBadRow(status)) RETURN_IF_ERROR(status);
+      if (!status.ok()) {
+        LOG_WARN_LIMITED("a block was not looked at for its new policy inode={} block={}: {}",
+                         inode, owned.block.block, status);
+      }
     }
     Count(blocks.size());
     if (more) {

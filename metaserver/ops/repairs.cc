@@ -13,6 +13,9 @@ Result<std::optional<OwnedBlock>> FindOwnedBlock(const Tables& tables, BlockId b
                    tables.FindFileBlock(owner->inode, owner->index));
   ASSIGN_OR_RETURN(std::optional<InodeRecord> file, tables.FindInode(owner->inode));
   if (!row || row->block != block || !file) {
+    // A view of what is committed moves on between two reads: the owner row goes with the block.
+    ASSIGN_OR_RETURN(owner, tables.FindBlockOwner(block));
+    if (!owner) return std::optional<OwnedBlock>();
     return Status(StatusCode::kCorruption,
                   "block " + std::to_string(block.value()) + " and its owner row disagree");
   }

@@ -22,7 +22,8 @@ struct OwnedBlock {
   FileBlockRecord block;
 };
 /// Nothing when the block is not part of a file, or was cut off by a truncation that the reclaimer
-/// has not come to yet.
+/// has not come to yet. kCorruption: rows that cannot be read, or contradict each other also when
+/// they are looked at again, so that a view may change meanwhile.
 Result<std::optional<OwnedBlock>> FindOwnedBlock(const Tables& tables, BlockId block);
 
 bool ContainsServer(std::span<const ServerId> servers, ServerId server);

@@ -75,9 +75,9 @@ struct BadReplicaNote {
   uint8_t reason = 0;  // wire::BadReplicaReason
 };
 /// Notes bad replicas in the blocks' repair rows. Those that the journal does not place there in
-/// that generation, or one that an attempt has sealed it with, are skipped. What was lost or became
-/// suspect after the present attempt had sealed it overtakes the attempt. Returns how many were
-/// noted.
+/// that generation, or one that an attempt has sealed it with, are skipped, and those of blocks
+/// whose rows are bad. What was lost or became suspect after the present attempt had sealed it
+/// overtakes the attempt. Returns how many were noted.
 Result<int> EvaluateNoteBadReplicas(OperationContext& context,
                                     std::span<const BadReplicaNote> notes);
 

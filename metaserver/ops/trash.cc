@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "common/base/coding.h"
+#include "common/log/log.h"
 #include "metaserver/ops/inodes.h"
 #include "metaserver/ops/names.h"
 #include "metaserver/ops/paths.h"
@@ -138,8 +139,18 @@ Result<BatchResult> EvaluateExpireTrash(OperationContext& context, int max_files
         if (result.done) inodes.push_back(inode);
         return result.done;
       }));
-  ASSIGN_OR_RETURN(result.removed, EvaluatePurgeTrash(context, inodes));
-  Summary(context, "expire trash").Add("files", inodes.size());
+  for (InodeId inode : inodes) {
+    Result<std::optional<TrashedFile>> file = FindTrashedFile(tables, inode);
+    if (!file.ok() && IsBadRow(file.status())) {
+      LOG_WARN_LIMITED("a file of the trash cannot be purged inode={}: {}", inode, file.status());
+      continue;
+    }
+    RETURN_IF_ERROR(file.status());
+    if (!*file) continue;
+    RETURN_IF_ERROR(Purge(context, inode, (*file)->record));
+    ++result.removed;
+  }
+  Summary(context, "expire trash").Add("files", static_cast<uint64_t>(result.removed));
   return result;
 }
 

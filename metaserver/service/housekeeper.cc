@@ -19,11 +19,23 @@ constexpr int kRowsPerStep = 100;
 Result<bool> Housekeeper::Step() {
   const Epoch epoch = proposer_.epoch();
   if (!proposer_.Serves(epoch)) return false;
-  ASSIGN_OR_RETURN(const bool policies, WalkPolicies(epoch));
-  ASSIGN_OR_RETURN(const bool trash, ExpireTrash(epoch));
-  ASSIGN_OR_RETURN(const bool servers, TendServers(epoch));
-  ASSIGN_OR_RETURN(const bool places, audit_.Step(epoch));
-  return policies || trash || servers || places;
+  const std::pair<const char*, Result<bool>> steps[] = {
+      {"policies", WalkPolicies(epoch)},
+      {"trash", ExpireTrash(epoch)},
+      {"servers", TendServers(epoch)},
+      {"places", audit_.Step(epoch)},
+  };
+  // One that fails, perhaps again and again, does not keep the others from their work.
+  bool more = false;
+  for (const auto& [name, step] : steps) {
+    if (step.ok()) {
+      more = more || *step;
+      continue;
+    }
+    if (step.code() == StatusCode::kNotActive) return step.status();
+    LOG_WARN_LIMITED("background work failed, will retry step={}: {}", name, step.status());
+  }
+  return more;
 }
 
 Result<bool> Housekeeper::WalkPolicies(Epoch epoch) {

@@ -26,7 +26,8 @@ class Housekeeper {
         clock_(clock),
         audit_(proposer, servers, repair, clock) {}
 
-  /// One step of each kind. True: there is more to do now.
+  /// One step of each kind. True: there is more to do now. What fails is logged and tried again by
+  /// the next call, and the others go on. kNotActive.
   Result<bool> Step();
 
  private:

@@ -74,7 +74,11 @@ Result<bool> PlacementAudit::Look(Epoch epoch) {
     RETURN_IF_ERROR(
         proposer_.Propose(epoch, "misplaced blocks", [&](OperationContext& context) -> Status {
           for (const BlockId block : batch) {
-            RETURN_IF_ERROR(EvaluateReviewBlock(context, block, true));
+            const Status status = EvaluateReviewBlock(context, block, true);
+            if (!IsBadRow(status)) RETURN_IF_ERROR(status);
+            if (!status.ok()) {
+              LOG_WARN_LIMITED("a misplaced block cannot be noted block={}: {}", block, status);
+            }
           }
           return Status::Ok();
         }));

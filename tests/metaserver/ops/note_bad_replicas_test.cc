@@ -51,6 +51,23 @@ TEST_F(NoteBadReplicasTest, ThatItIsSuspectIsKnownWhateverElseIsTheMatter) {
                                             {ServerId(3), BadReplica::kSuspect}}));
 }
 
+TEST_F(NoteBadReplicasTest, ABlockWithBadRowsDoesNotKeepOthersFromBeingNoted) {
+  MakeFile("a", 3);
+  const std::string key = FileBlockKey(Inode(file), 0);
+  const std::string row = std::exchange(view.rows[key], "\1");
+  EXPECT_EQ(Note({{Block(blocks[0]), Generation(1), ServerId(1), 1},
+                  {Block(blocks[1]), Generation(1), ServerId(1), 1}}),
+            1);
+  view.rows.erase(key);
+  EXPECT_EQ(Note({{Block(blocks[0]), Generation(1), ServerId(1), 1},
+                  {Block(blocks[2]), Generation(1), ServerId(1), 1}}),
+            1);
+  view.rows[key] = row;
+  EXPECT_EQ(Reasons(blocks[0]), 0);
+  EXPECT_EQ(Reasons(blocks[1]), kRepairBad);
+  EXPECT_EQ(Reasons(blocks[2]), kRepairBad);
+}
+
 TEST_F(NoteBadReplicasTest, ADoubtIsTheLeastThatCanBeSaid) {
   MakeFile("a");
   EXPECT_EQ(Note(blocks[0], 1, 2, BadReplica::kDoubtful), 1);

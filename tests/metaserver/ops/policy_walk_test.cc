@@ -1,4 +1,5 @@
 #include <map>
+#include <utility>
 
 #include "tests/metaserver/ops/replica_fixture.h"
 
@@ -197,6 +198,31 @@ TEST_F(PolicyWalkTest, WhatIsMovedWhenThereIsNoRoomForAnotherRuleKeepsItsOwn) {
     EXPECT_EQ(InodeRow(inode).rule_id, own_rule);
     EXPECT_EQ(ReplicasOf(inode), 2) << "the rest of the change reached it";
   }
+}
+
+TEST_F(PolicyWalkTest, WhatCannotBeReadIsPassedOver) {
+  const int64_t d = MakeDirectory(kRoot, "d");
+  std::vector<int64_t> files;
+  for (int i = 0; i < 5; ++i) files.push_back(Create(d, "a" + std::to_string(i)));
+  const std::string gone_key = InodeKey(Inode(files[3]));
+  const std::string gone_row = view.rows.at(gone_key);
+  MakeFile("broken", 3);
+  const auto broken_blocks = blocks;
+  const std::string inode_key = InodeKey(Inode(files[1]));
+  const std::string block_key = FileBlockKey(Inode(file), 1);
+  MakeFile("whole", 3);
+  const std::string inode_row = std::exchange(view.rows[inode_key], "\1");
+  const std::string block_row = std::exchange(view.rows[block_key], "\1");
+  view.rows.erase(gone_key);
+  for (const std::string path : {"/d", "/broken", "/whole"}) ASSERT_OK(SetReplicas(path, 2));
+  WalkPoliciesToTheEnd(3);
+  view.rows[inode_key] = inode_row;
+  view.rows[gone_key] = gone_row;
+  view.rows[block_key] = block_row;
+  for (int64_t inode : files)
+    EXPECT_EQ(ReplicasOf(inode), inode == files[1] || inode == files[3] ? 3 : 2);
+  for (int64_t block : blocks) EXPECT_EQ(Reasons(block), kRepairSurplus);
+  for (int64_t block : broken_blocks) ASSERT_OK(Review(block));
 }
 
 }  // namespace

@@ -282,5 +282,23 @@ TEST_F(ListTrashTest, FindsWhatWasDeletedBefore) {
   EXPECT_TRUE(page->cursor.empty());
 }
 
+TEST_F(TrashTest, AFileWithBadRowsDoesNotKeepOthersInTheTrash) {
+  const int64_t d = Keeping("d");
+  std::vector<int64_t> inodes;
+  for (int i = 0; i < 3; ++i) {
+    inodes.push_back(Create(d, std::to_string(i)));
+    ASSERT_OK(Unlink(d, std::to_string(i)));
+  }
+  now_ns += 61 * kSecond;
+  const std::string key = InodeKey(Inode(inodes[0]));
+  const std::string row = std::exchange(view.rows[key], "\1");
+  const auto expired = ExpireTrash();
+  ASSERT_OK(expired);
+  EXPECT_EQ(expired->removed, 2);
+  view.rows[key] = row;
+  EXPECT_EQ(ExpireTrash()->removed, 1);
+  EXPECT_EQ(Trashed(), 0u);
+}
+
 }  // namespace
 }  // namespace tercet

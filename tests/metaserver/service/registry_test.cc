@@ -510,6 +510,36 @@ TEST_F(RegistryTest, ADeposedMetaserverAnswersNobody) {
   EXPECT_EQ(Heartbeat(1).info.active_hint, "other:9400");
 }
 
+TEST_F(RegistryTest, ABlockWithBadRowsStopsNeitherNotesNorDeletions) {
+  const auto blocks = ThreeServersAndAFile(2);
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "test",
+                           [&](OperationContext& context) {
+                             MutableTables tables(context.transaction);
+                             tables.DeleteFileBlock(InodeId(static_cast<uint64_t>(inode_)), 0);
+                             tables.PutDeleteTask(ServerId(2), BlockId(77), {});
+                             return Status::Ok();
+                           })
+                  .ok());
+  wire::HeartbeatRequest request;
+  request.server_id = 2;
+  request.incarnation = 1;
+  for (const int64_t block : blocks) {
+    wire::BadReplica bad;
+    bad.block_id = block;
+    bad.generation = 1;
+    bad.reason = wire::BadReplicaReason::DAMAGED;
+    request.bad_replicas.push_back(bad);
+  }
+  wire::HeartbeatResponse response;
+  registry_->Heartbeat(response, request);
+  ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;
+  ASSERT_EQ(response.delete_replicas.size(), 1u);
+  EXPECT_EQ(response.delete_replicas[0].block_id, 77);
+  const auto noted = tables().FindRepair(BlockId(static_cast<uint64_t>(blocks[1])));
+  EXPECT_TRUE(noted.ok() && *noted);
+}
+
 TEST_F(RegistryTest, AnInventoryWaitsForAServerThatRegistersAgain) {
   const auto blocks = ThreeServersAndAFile(1);
   const auto id = services_->registry().StartInventory();

@@ -313,5 +313,23 @@ TEST_F(ServerStateTest, AStandbyChangesNothing) {
   EXPECT_TRUE(Refused(SetDisk(1, "/disks/1", Disk::EJECTED), StatusCode::kNotActive, ""));
 }
 
+TEST_F(ServerStateTest, BackgroundWorkGoesOnWherePartOfItFails) {
+  for (int number : {1, 2, 3}) AddServer(number);
+  ASSERT_TRUE(Ok(SetState(1, State::MAINTENANCE, false, 60)));
+  ASSERT_TRUE(services_->proposer()
+                  .Propose(services_->proposer().epoch(), "test",
+                           [](OperationContext& context) {
+                             context.transaction.Put(TrashKey(1, InodeId(1)), "\1");
+                             context.transaction.Put(PolicyWalkKey(InodeId(1)), "\1");
+                             return Status::Ok();
+                           })
+                  .ok());
+  Advance(61'000);
+  EXPECT_TRUE(services_->housekeeper().Step().ok());
+  const auto record = tables().FindServer(ServerId(1));
+  ASSERT_TRUE(record.ok() && *record);
+  EXPECT_EQ((*record)->state, ServiceState::kInService);
+}
+
 }  // namespace
 }  // namespace tercet
