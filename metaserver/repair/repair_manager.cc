@@ -30,6 +30,20 @@ RepairPlannerOptions PlannerOptions(const RepairManagerOptions& options) {
   return planner;
 }
 
+/// Of the journal or of this metaserver, not of one block.
+bool ConcernsAll(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kNotActive:
+    case StatusCode::kStaleEpoch:
+    case StatusCode::kUnavailable:
+    case StatusCode::kDeadlineExceeded:
+    case StatusCode::kCancelled:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool NeedsScan(ServerVerdict verdict) { return verdict != ServerVerdict::kServing; }
 
 }  // namespace
@@ -210,8 +224,11 @@ Status RepairManager::Look(Epoch epoch, int64_t now_ms, bool* more) {
     next_tick_ms_ = now_ms;
     scans_.clear();
     balance_planner_.reset();
+    blocked_scan_ = BlockedScan();
     Tick(epoch, now_ms);
-    RETURN_IF_ERROR(ScanSealed(epoch));
+    // The pass over all rows finds them too, somewhat later.
+    const Status status = ScanSealed(epoch);
+    if (!status.ok()) LOG_WARN("begun attempts could not be looked for: {}", status);
     scanned_epoch_ = epoch;
   }
   bool changed = false;
@@ -223,10 +240,15 @@ Status RepairManager::Look(Epoch epoch, int64_t now_ms, bool* more) {
     next_tick_ms_ = now_ms + kTickMs;
     Tick(epoch, now_ms);
   }
-  RETURN_IF_ERROR(TakeNotices(epoch));
+  Status status = TakeNotices(epoch);
   Refill(now_ms);
-  RETURN_IF_ERROR(ScanRows(epoch, now_ms, more));
-  return ScanServers(epoch, now_ms, more);
+  // What one of them stumbles over keeps none of the others from going on.
+  for (const auto scan :
+       {&RepairManager::ScanRows, &RepairManager::ScanServers, &RepairManager::ScanBlocked}) {
+    const Status scanned = (this->*scan)(epoch, now_ms, more);
+    if (status.ok()) status = scanned;
+  }
+  return status;
 }
 
 void RepairManager::Refill(int64_t now_ms) {
@@ -273,8 +295,7 @@ Status RepairManager::ScanSealed(Epoch epoch) {
                         if (record.sealing.value() != 0) sealed.push_back(block);
                         return sealed.size() < kMaxSealed;
                       }));
-  const ServerVerdicts verdicts = Verdicts();
-  for (const BlockId block : sealed) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
+  RETURN_IF_ERROR(ConsiderAll(epoch, sealed));
   if (!sealed.empty())
     LOG_INFO("attempts of an earlier active are gone on with blocks={}", sealed.size());
   return Status::Ok();
@@ -296,8 +317,7 @@ Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
         blocks.push_back(block);
         return static_cast<int>(blocks.size()) < options_.rows_per_step;
       }));
-  const ServerVerdicts verdicts = Verdicts();
-  for (const BlockId block : blocks) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
+  RETURN_IF_ERROR(ConsiderAll(epoch, blocks));
   if (static_cast<int>(blocks.size()) < options_.rows_per_step) {
     next_row_ = BlockId();
     next_row_pass_ms_ = std::exchange(rows_changed_, false)
@@ -311,6 +331,7 @@ Status RepairManager::ScanRows(Epoch epoch, int64_t now_ms, bool* more) {
 }
 
 Status RepairManager::ScanServers(Epoch epoch, int64_t now_ms, bool* more) {
+  Status status;
   const ServerVerdicts verdicts = Verdicts();
   for (const auto& [server, verdict] : verdicts.servers) {
     auto [it, fresh] = scans_.try_emplace(server);
@@ -324,9 +345,31 @@ Status RepairManager::ScanServers(Epoch epoch, int64_t now_ms, bool* more) {
       scan.began_ms = now_ms;
     }
     if (!scan.running) continue;
-    RETURN_IF_ERROR(ScanServer(epoch, server, &scan));
+    const Status scanned = ScanServer(epoch, server, &scan);
+    if (status.ok()) status = scanned;
     *more = *more || scan.running;
   }
+  return status;
+}
+
+Status RepairManager::ScanBlocked(Epoch epoch, int64_t now_ms, bool* more) {
+  BlockedScan& scan = blocked_scan_;
+  if (now_ms < scan.again_ms) return Status::Ok();
+  if (scan.next == BlockId()) scan.began_ms = now_ms;
+  const auto most = static_cast<size_t>(options_.rows_per_step);
+  std::vector<BlockId> blocks;
+  {
+    std::lock_guard lock(mutex_);
+    blocks = planner_.Blocked(scan.next, most);
+  }
+  RETURN_IF_ERROR(ConsiderAll(epoch, blocks));
+  if (blocks.size() == most) {
+    scan.next = blocks.back().Next();
+    *more = true;
+    return Status::Ok();
+  }
+  scan.next = BlockId();
+  scan.again_ms = NextPass(scan.began_ms);
   return Status::Ok();
 }
 
@@ -339,8 +382,7 @@ Status RepairManager::ScanServer(Epoch epoch, ServerId server, ServerScan* scan)
                                       return static_cast<int>(blocks.size()) <
                                              options_.rows_per_step;
                                     }));
-  const ServerVerdicts verdicts = Verdicts();
-  for (const BlockId block : blocks) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
+  RETURN_IF_ERROR(ConsiderAll(epoch, blocks));
   if (static_cast<int>(blocks.size()) == options_.rows_per_step) {
     scan->next = blocks.back().Next();
     return Status::Ok();
@@ -363,8 +405,23 @@ Status RepairManager::TakeNotices(Epoch epoch) {
     blocks.swap(notices_);
   }
   if (blocks.empty()) return Status::Ok();
+  const Status status = ConsiderAll(epoch, std::vector<BlockId>(blocks.begin(), blocks.end()));
+  if (status.ok()) return status;
+  // Those that were not looked at have their rows.
+  std::lock_guard lock(mutex_);
+  rescan_rows_ = true;
+  return status;
+}
+
+Status RepairManager::ConsiderAll(Epoch epoch, std::span<const BlockId> blocks) {
   const ServerVerdicts verdicts = Verdicts();
-  for (const BlockId block : blocks) RETURN_IF_ERROR(Consider(epoch, block, verdicts));
+  for (const BlockId block : blocks) {
+    const Status status = Consider(epoch, block, verdicts);
+    if (status.ok()) continue;
+    if (ConcernsAll(status)) return status;
+    LOG_WARN_LIMITED("block could not be examined, goes without repair block={}: {}", block,
+                     status);
+  }
   return Status::Ok();
 }
 
@@ -448,7 +505,10 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
   Facts facts = MakeFacts(*situation, *repair_class);
   std::lock_guard lock(mutex_);
   if (epoch_ != epoch) return Status(StatusCode::kNotActive, "not the active metaserver");
-  if (!planner_.Put(std::move(entry))) return Status::Ok();
+  if (!planner_.Put(std::move(entry)) || *repair_class == RepairClass::kLost) {
+    if (!planner_.IsRunning(block)) facts_.erase(block);
+    return Status::Ok();
+  }
   Facts& known = facts_[block];
   facts.avoid = std::move(known.avoid);
   facts.compare_after_ms = known.compare_after_ms;

@@ -18,6 +18,7 @@
 //    surplus wait until all members are there.
 //  - An attempt that sealed and failed is followed by one that asks for nothing but a chain that
 //    can be served.
+//  - A block that cannot be examined holds up no other.
 //  - Bounded: the planner's entries, the notices, the rows looked at in one step.
 //
 // Threads: one scans and ticks, `workers` change chains.
@@ -32,7 +33,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -120,6 +121,12 @@ class RepairManager final : public RepairControl {
     int64_t began_ms = 0;
     int64_t again_ms = -1;  // the next pass; -1: none is needed
   };
+  /// A pass over the planner's entries that no worker takes.
+  struct BlockedScan {
+    BlockId next;
+    int64_t began_ms = 0;
+    int64_t again_ms = 0;
+  };
   struct Plan;
 
   // ---- scanning ----
@@ -133,9 +140,15 @@ class RepairManager final : public RepairControl {
   Status ScanRows(Epoch epoch, int64_t now_ms, bool* more);
   Status ScanServers(Epoch epoch, int64_t now_ms, bool* more);
   Status ScanServer(Epoch epoch, ServerId server, ServerScan* scan);
+  /// Files are removed while their blocks are lost, and chains changed by writers: no other pass
+  /// need find those again.
+  Status ScanBlocked(Epoch epoch, int64_t now_ms, bool* more);
   /// When the next pass over rows may begin after one that ends now.
   int64_t NextPass(int64_t began_ms) const;
   Status TakeNotices(Epoch epoch);
+  /// A block that cannot be examined is logged and passed over: it keeps no other from being
+  /// repaired. An error is one of the journal, not of a block.
+  Status ConsiderAll(Epoch epoch, std::span<const BlockId> blocks);
   /// Examines a block and brings its entry in the plan up to date.
   Status Consider(Epoch epoch, BlockId block, const ServerVerdicts& verdicts);
   void ForgetBlock(BlockId block);
@@ -198,6 +211,7 @@ class RepairManager final : public RepairControl {
   int64_t next_row_pass_ms_ = 0;
   bool rows_changed_ = false;  // perhaps behind the pass that is under way
   std::map<ServerId, ServerScan> scans_;
+  BlockedScan blocked_scan_;
   int64_t next_tick_ms_ = 0;
   int64_t next_balance_save_ms_ = 0;
   std::map<ServerId, BlockId> balance_cursors_;
@@ -210,7 +224,7 @@ class RepairManager final : public RepairControl {
   Epoch epoch_;  // 0: not active
   int64_t active_since_ms_ = 0;
   RepairPlanner planner_;
-  std::map<BlockId, Facts> facts_;  // of exactly the planner's entries
+  std::map<BlockId, Facts> facts_;  // of the planner's entries, but lost ones
   std::deque<BlockId> notices_;
   bool rescan_rows_ = false;
   bool states_changed_ = false;

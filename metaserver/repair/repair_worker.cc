@@ -84,7 +84,7 @@ void RepairManager::FinishJob(Epoch epoch, const RepairJob& job, Outcome outcome
   }
   if (outcome == Outcome::kFailed || outcome == Outcome::kHopeless) ++failed_attempts_;
   planner_.Finish(block, outcome, clock_.MonotonicMillis());
-  if (!planner_.Contains(block)) {
+  if (!planner_.Contains(block) || planner_.WaitsAs(block) == RepairClass::kLost) {
     facts_.erase(block);
   } else if (outcome == Outcome::kDone) {
     facts_[block].avoid.clear();

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -31,7 +32,13 @@ class RepairTest : public ServiceTest {
   void MakeCluster(int count, size_t block_bytes = 64 << 10) {
     for (int i = 1; i <= 3; ++i) AddServer(i);
     session_ = OpenSession();
-    inode_ = CreateOk(session_, "f");
+    ASSERT_NO_FATAL_FAILURE(MakeFile("f", block_bytes));
+    for (int i = 4; i <= count; ++i) AddServer(i);
+  }
+
+  /// What inode_, block_ and contents_ say from now on.
+  void MakeFile(const std::string& name, size_t block_bytes) {
+    inode_ = CreateOk(session_, name);
     wire::AllocateBlockRequest request;
     request.context = Context(session_);
     request.inode = inode_;
@@ -49,7 +56,6 @@ class RepairTest : public ServiceTest {
     wire::CommitWriteResponse committed;
     metadata_->CommitWrite(committed, commit);
     ASSERT_EQ(committed.info.status.code, 0) << committed.info.status.message;
-    for (int i = 4; i <= count; ++i) AddServer(i);
   }
 
   void AddServer(int number) {
@@ -163,6 +169,34 @@ class RepairTest : public ServiceTest {
       while (services_->repair().WorkOnce()) {
       }
     }
+  }
+
+  void Change(const char* what, const std::function<Status(OperationContext&)>& change) {
+    const Status status =
+        services_->proposer().Propose(services_->proposer().epoch(), what, change);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+  }
+  void SetState(ServerId server, ServiceState state) {
+    Change("server state", [&](OperationContext& context) {
+      const int64_t until_ns = context.now_ns + int64_t{3'600'000} * 1'000'000;
+      return EvaluateSetServerState(context, server, state,
+                                    state == ServiceState::kMaintenance ? until_ns : 0, 1);
+    });
+    ASSERT_TRUE(services_->registry().RefreshKnown().ok());
+  }
+  /// Scans, and does nothing.
+  void Look() {
+    PassTime(1000);
+    services_->repair().NoticeStates();
+    while (services_->repair().Step()) {
+    }
+  }
+  /// Blocks of the class in the queue.
+  int64_t Queued(const std::string& repair_class) {
+    for (const RepairClassReport& entry : services_->repair().Report().queue) {
+      if (entry.name == repair_class) return entry.blocks;
+    }
+    return 0;
   }
 
   void ExpectWhole(size_t replicas, const std::string& contents) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,17 @@ class SilentPort {
     port_ = ntohs(address.sin_port);
   }
   ~SilentPort() { ::close(socket_); }
+  /// Connections since the last call.
+  int Connections() {
+    EXPECT_EQ(::fcntl(socket_, F_SETFL, O_NONBLOCK), 0);
+    int connections = 0;
+    for (int taken = ::accept(socket_, nullptr, nullptr); taken >= 0;
+         taken = ::accept(socket_, nullptr, nullptr)) {
+      ::close(taken);
+      ++connections;
+    }
+    return connections;
+  }
   uint16_t port() const { return port_; }
 
  private:
@@ -548,6 +560,53 @@ TEST_F(RepairTest, ABlockIsCopiedWhileItIsWrittenTo) {
   }
   repair.join();
   EXPECT_GT(written, 0);
+  ExpectWhole(3, contents_);
+}
+
+/// Small blocks too are copied ahead.
+class BulkCopyTest : public RepairTest {
+ protected:
+  BulkCopyTest() { options_.repair.prepare_above_bytes = 4096; }
+};
+
+TEST_F(RepairTest, LostBlocksOfRemovedFilesAreForgotten) {
+  MakeCluster(3);
+  for (const ServerId server : Row().chain) Kill(server);
+  PassTime(50'000);
+  Look();
+  EXPECT_EQ(Queued("lost"), 1);
+  Change("unlink", [&](OperationContext& context) {
+    MutableTables(context.transaction).DeleteBlockOwner(block_);
+    for (const ServerId server : Row().chain) {
+      MutableTables(context.transaction).DeleteReplica(server, block_);
+    }
+    return Status::Ok();
+  });
+  PassTime(10'000);
+  Look();
+  EXPECT_EQ(Queued("lost"), 0);
+}
+
+TEST_F(RepairTest, AnInconsistentRowHoldsUpNoOther) {
+  MakeCluster(5);
+  const BlockId torn = block_;
+  ASSERT_NO_FATAL_FAILURE(MakeFile("g", 64 << 10));
+  const FileBlockRecord before = Row();
+  // The scans and the notices meet it before the other.
+  Change("damage", [&](OperationContext& context) {
+    MutableTables tables(context.transaction);
+    tables.PutBlockOwner(torn, {InodeId(999), 0});
+    RepairRecord repair;
+    repair.reasons = kRepairShort;
+    tables.PutRepair(torn, repair);
+    for (const ServerId server : before.chain) tables.PutReplica(server, torn, {Generation(1)});
+    return Status::Ok();
+  });
+  Kill(before.chain[0]);
+  PassTime(50'000);
+  services_->repair().NoticeBlocks({torn, block_});
+  Repair();
+  ASSERT_THAT(Row().chain, Not(Contains(before.chain[0])));
   ExpectWhole(3, contents_);
 }
 
