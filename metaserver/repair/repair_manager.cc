@@ -473,8 +473,8 @@ RepairManager::Facts RepairManager::MakeFacts(const BlockSituation& situation,
 }
 
 void RepairManager::ForgetBlock(BlockId block) {
-  // A move that is planned is the business of balancing.
-  if (balance_moves_.contains(block)) return;
+  // A move that is planned is the business of balancing; what came in its place is not.
+  if (balance_moves_.contains(block) && planner_.WaitsAs(block) == RepairClass::kBalance) return;
   planner_.Remove(block);
   if (!planner_.Contains(block)) facts_.erase(block);
 }
@@ -580,9 +580,10 @@ void RepairManager::TickBalance(Epoch epoch, int64_t now_ms) {
 
 void RepairManager::TakeAbandonedMoves(std::vector<std::pair<BalanceMove, bool>>* finished) {
   std::lock_guard lock(mutex_);
-  // More urgent blocks took their places in the plan.
+  // More urgent blocks took their places in the plan, or something else became the matter with
+  // these.
   for (auto it = balance_moves_.begin(); it != balance_moves_.end();) {
-    if (planner_.Contains(it->first)) {
+    if (planner_.IsRunning(it->first) || planner_.WaitsAs(it->first) == RepairClass::kBalance) {
       ++it;
       continue;
     }

@@ -610,5 +610,60 @@ TEST_F(RepairTest, AnInconsistentRowHoldsUpNoOther) {
   ExpectWhole(3, contents_);
 }
 
+TEST_F(RepairTest, AMoveWhoseBlockWasLostForAWhileIsGivenUp) {
+  MakeCluster(4);
+  const ServerId source = Row().chain[0];
+  Change("one replica, balance", [&](OperationContext& context) -> Status {
+    MutableTables tables(context.transaction);
+    const InodeId inode(static_cast<uint64_t>(inode_));
+    ASSIGN_OR_RETURN(InodeRecord file, tables.GetInode(inode));
+    file.replicas = file.min_replicas = 1;
+    tables.PutInode(inode, file);
+    FileBlockRecord row = Row();
+    for (size_t i = 1; i < row.chain.size(); ++i) tables.DeleteReplica(row.chain[i], block_);
+    row.chain = {source};
+    tables.PutFileBlock(inode, 0, row);
+    BalanceRecord record;
+    record.state = BalanceState::kRunning;
+    record.started_at_ns = context.now_ns;
+    tables.PutBalance(record);
+    return Status::Ok();
+  });
+  const auto report = [&](ServerId id, int64_t incarnation, int64_t used) {
+    wire::HeartbeatRequest request;
+    request.server_id = static_cast<int32_t>(id.value());
+    request.incarnation = incarnation;
+    request.disks = RegisterRequest(1).disks;
+    request.disks[0].total_bytes = 1 << 20;
+    request.disks[0].available_bytes = 900 << 10;
+    request.disks[0].replica_bytes = used;
+    wire::HeartbeatResponse response;
+    registry_->Heartbeat(response, request);
+    ASSERT_EQ(response.info.status.code, 0);
+  };
+  const auto scan = [&](bool source_too, int64_t incarnation) {
+    Advance(1000);
+    for (const auto& [id, server] : chunk_servers_) {
+      if (id == source && !source_too) continue;
+      report(id, id == source ? incarnation : 1, id == source ? 300 << 10 : 0);
+    }
+    services_->repair().NoticeStates();
+    while (services_->repair().Step()) {
+    }
+  };
+  scan(true, 1);
+  scan(true, 1);
+  ASSERT_EQ(Queued("balance"), 1) << "planned, not begun";
+  for (int i = 0; i < 45; ++i) scan(false, 1);
+  EXPECT_EQ(Queued("lost"), 1);
+  RegisterServer(source, Server(source).port(), 2);
+  scan(true, 2);
+  EXPECT_EQ(Queued("lost"), 0);
+  // The others are even, so that the run ended without the move.
+  const auto balance = tables().GetBalance();
+  ASSERT_TRUE(balance.ok());
+  EXPECT_EQ(balance->state, BalanceState::kDone);
+}
+
 }  // namespace
 }  // namespace tercet
