@@ -51,6 +51,7 @@
 #include "metaserver/repair/reconfigurer.h"
 #include "metaserver/repair/repair_journal.h"
 #include "metaserver/repair/repair_metrics.h"
+#include "metaserver/repair/target_choice.h"
 
 namespace tercet {
 
@@ -98,21 +99,7 @@ class RepairManager final : public RepairControl {
   bool WorkOnce();
 
  private:
-  /// What choosing servers needs to know of a block in the plan; found out when it was examined.
-  struct Facts {
-    std::vector<ServerId> chain;
-    std::vector<ServerId> keep;  // members that stay
-    std::vector<ServerId> heal;  // bad members that are alive
-    std::vector<ServerId> stale;
-    std::set<ServerId> avoid;  // failed for this block a moment ago
-    PlacementRule rule;
-    uint64_t bytes = 0;
-    int new_ones = 0;  // how many servers are to come in
-    bool copies = true;
-    /// Those that are there can be compared while nobody can take a copy.
-    bool doubtful = false;
-    int64_t compare_after_ms = 0;  // not again before
-  };
+  using Facts = BlockFacts;
   /// A pass over the replica rows of one server.
   struct ServerScan {
     ServerVerdict verdict = ServerVerdict::kServing;
@@ -168,9 +155,7 @@ class RepairManager final : public RepairControl {
   std::optional<RepairSlots> Assign(const RepairEntry& entry,
                                     const RepairPlanner::SlotTest& can_send,
                                     const RepairPlanner::SlotTest& can_receive);
-  std::vector<ServerId> ChooseTargets(const Facts& facts, const RepairEntry& entry,
-                                      const RepairPlanner::SlotTest& can_receive);
-  RepairPlanner::Outcome Execute(Epoch epoch, const RepairJob& job);
+  RepairPlanner::Outcome Execute(Epoch epoch, RepairJob job);
   /// Compares the members: equal ones need no new generation.
   RepairPlanner::Outcome SettleDoubts(Epoch epoch, const RepairJob& job,
                                       const BlockSituation& situation, RepairClass repair_class);

@@ -115,63 +115,21 @@ std::optional<RepairSlots> RepairManager::Assign(const RepairEntry& entry,
     slots.targets = {entry.move_to};
     return slots;
   }
-  for (const ServerId server : facts.heal) {
-    if (can_receive(server)) slots.targets.push_back(server);
-  }
-  if (facts.new_ones > 0) {
-    for (const ServerId server : ChooseTargets(facts, entry, can_receive)) {
-      slots.targets.push_back(server);
-    }
-  }
+  const int64_t now_ms = clock_.MonotonicMillis();
+  TargetChoice choice = ChooseTargets(servers_, facts, entry, can_receive, now_ms);
+  if (choice.busy) return std::nullopt;
+  slots.targets = std::move(choice.targets);
   if (slots.targets.empty()) {
     // Once all were tried in vain they are tried again.
     if (entry.repair_class != RepairClass::kSurplus) facts.avoid.clear();
     // Nobody can take a copy, perhaps for long. But those that are there can be compared, unless
     // one waits to be healed: that makes all equal.
-    if (facts.doubtful && facts.heal.empty() &&
-        clock_.MonotonicMillis() >= facts.compare_after_ms) {
+    if (facts.doubtful && facts.heal.empty() && now_ms >= facts.compare_after_ms) {
       return RepairSlots{};
     }
     return std::nullopt;
   }
   return slots;
-}
-
-std::vector<ServerId> RepairManager::ChooseTargets(const Facts& facts, const RepairEntry& entry,
-                                                   const RepairPlanner::SlotTest& can_receive) {
-  std::vector<ServerId> chosen;
-  const auto wanted = static_cast<size_t>(facts.new_ones);
-  // A stale replica is the better part of a new one.
-  for (const ServerId server : facts.stale) {
-    if (chosen.size() == wanted) break;
-    if (facts.avoid.contains(server) || Contains(facts.chain, server) || !can_receive(server)) {
-      continue;
-    }
-    const auto state = servers_.Find(server);
-    if (state && servers_.IsAlive(*state) && state->takes_replicas() &&
-        HasRequiredLabels(*state, facts.rule)) {
-      chosen.push_back(server);
-    }
-  }
-  if (chosen.size() == wanted) return chosen;
-  std::vector<ServerId> exclude(facts.chain);
-  exclude.insert(exclude.end(), facts.avoid.begin(), facts.avoid.end());
-  exclude.insert(exclude.end(), chosen.begin(), chosen.end());
-  for (const ServerId server : servers_.Alive()) {
-    if (!can_receive(server)) exclude.push_back(server);
-  }
-  std::vector<ServerId> keep(facts.keep);
-  keep.insert(keep.end(), chosen.begin(), chosen.end());
-  PlacementRequest request;
-  request.wanted = static_cast<int>(wanted - chosen.size());
-  request.minimum = 1;
-  request.bytes = facts.bytes;
-  request.exclude = exclude;
-  request.keep = keep;
-  request.rule = &facts.rule;
-  const auto fresh = servers_.Choose(request);
-  if (fresh.ok()) chosen.insert(chosen.end(), fresh->begin(), fresh->end());
-  return chosen;
 }
 
 void RepairManager::Avoid(BlockId block, ServerId server) {
@@ -182,7 +140,7 @@ void RepairManager::Avoid(BlockId block, ServerId server) {
 
 // ---- what is done ----
 
-Outcome RepairManager::Execute(Epoch epoch, const RepairJob& job) {
+Outcome RepairManager::Execute(Epoch epoch, RepairJob job) {
   const auto examined = ExamineBlock(journal_.committed(), servers_, Verdicts(), job.entry.block);
   if (!examined.ok()) return Outcome::kFailed;
   if (!*examined) return Outcome::kDone;
@@ -376,22 +334,9 @@ bool RepairManager::PlanMove(const RepairJob& job, const BlockSituation& situati
     }
     case RepairClass::kMisplaced: {
       if (goal.add.size() != 1) return false;
-      const ServerId victim = BestToLeave(servers_, good, goal.add[0], situation.rule);
-      std::vector<ServerState> before;
-      std::vector<ServerState> after;
-      for (const ServerId server : good) {
-        const auto state = servers_.Find(server);
-        if (!state) return false;
-        before.push_back(*state);
-        if (server != victim) after.push_back(*state);
-      }
-      const auto newcomer = servers_.Find(goal.add[0]);
-      if (!newcomer) return false;
-      after.push_back(*newcomer);
-      if (PlacementPenalty(after, situation.rule) >= PlacementPenalty(before, situation.rule)) {
-        return false;
-      }
-      goal.drop.push_back(victim);
+      const auto victim = LeavesForBetter(servers_, good, goal.add[0], situation.rule);
+      if (!victim) return false;
+      goal.drop.push_back(*victim);
       return true;
     }
     default: {
