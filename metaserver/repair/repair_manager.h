@@ -166,8 +166,8 @@ class RepairManager final : public RepairControl {
                                RepairClass repair_class) const;
   bool PlanMove(const RepairJob& job, const BlockSituation& situation, RepairClass repair_class,
                 Plan* plan) const;
-  /// False: none of the targets has a base now.
-  bool PrepareTargets(Epoch epoch, const RepairJob& job, const BlockSituation& situation,
+  /// Those of `targets` that could not copy leave the job. False: it has none any more.
+  bool PrepareTargets(Epoch epoch, RepairJob& job, const BlockSituation& situation,
                       const std::vector<ServerId>& targets, int64_t* copied);
   RepairPlanner::Outcome Judge(Epoch epoch, const RepairJob& job, const BlockSituation& before,
                                const Plan& plan, const ReconfigurationResult& result,

@@ -178,8 +178,7 @@ Outcome RepairManager::Execute(Epoch epoch, RepairJob job) {
   return Attempt(epoch, job, *repair_class, copied);
 }
 
-bool RepairManager::PrepareTargets(Epoch epoch, const RepairJob& job,
-                                   const BlockSituation& situation,
+bool RepairManager::PrepareTargets(Epoch epoch, RepairJob& job, const BlockSituation& situation,
                                    const std::vector<ServerId>& targets, int64_t* copied) {
   const BlockId block = job.entry.block;
   const Reconfigurer::Prepared prepared =
@@ -189,6 +188,8 @@ bool RepairManager::PrepareTargets(Epoch epoch, const RepairJob& job,
   if (prepared.failed.empty()) return true;
   for (const auto& [target, failure] : prepared.failed) {
     const auto& [status, server] = failure;
+    // While the block is sealed nobody is to wait for it once more.
+    std::erase(job.slots.targets, target);
     LOG_WARN_LIMITED("copy failed block={} generation={} source={} target={} failed={}: {}", block,
                      situation.block().generation, *job.slots.source, target, server, status);
     if (server != *job.slots.source) {
@@ -202,7 +203,7 @@ bool RepairManager::PrepareTargets(Epoch epoch, const RepairJob& job,
       if (!noted.ok()) LOG_WARN_LIMITED("bad replica could not be noted: {}", noted);
     }
   }
-  return prepared.failed.size() < targets.size();
+  return !job.slots.targets.empty();
 }
 
 Outcome RepairManager::SettleDoubts(Epoch epoch, const RepairJob& job,

@@ -587,6 +587,24 @@ TEST_F(RepairTest, LostBlocksOfRemovedFilesAreForgotten) {
   EXPECT_EQ(Queued("lost"), 0);
 }
 
+TEST_F(BulkCopyTest, ATargetThatCouldNotCopyIsNotPartOfTheAttempt) {
+  MakeCluster(5);
+  const FileBlockRecord before = Row();
+  SilentPort silent;
+  Kill(ServerId(5));
+  PassTime(10'000);
+  killed_.erase(ServerId(5));
+  incarnations_[ServerId(5)] = 2;
+  RegisterServer(ServerId(5), silent.port(), 2);
+  Kill(before.chain[0]);
+  Kill(before.chain[1]);
+  PassTime(10'000);
+  Look();
+  ASSERT_TRUE(services_->repair().WorkOnce());
+  EXPECT_EQ(Row().chain, (std::vector<ServerId>{before.chain[2], ServerId(4)}));
+  EXPECT_EQ(silent.Connections(), 1) << "while the block was sealed it was asked once more";
+}
+
 TEST_F(RepairTest, AnInconsistentRowHoldsUpNoOther) {
   MakeCluster(5);
   const BlockId torn = block_;
