@@ -501,8 +501,10 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
     const int64_t age_ms = (clock_.WallNanos() - situation->repair->since_ns) / 1'000'000;
     entry.since_ms -= std::max<int64_t>(age_ms, 0);
   }
-  entry.sources = situation->good;
+  entry.first = situation->sealed;
   Facts facts = MakeFacts(*situation, *repair_class);
+  // Where nothing is copied nobody's slots are waited for.
+  if (facts.copies) entry.sources = situation->good;
   std::lock_guard lock(mutex_);
   if (epoch_ != epoch) return Status(StatusCode::kNotActive, "not the active metaserver");
   if (!planner_.Put(std::move(entry)) || *repair_class == RepairClass::kLost) {

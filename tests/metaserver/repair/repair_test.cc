@@ -587,6 +587,43 @@ TEST_F(RepairTest, LostBlocksOfRemovedFilesAreForgotten) {
   EXPECT_EQ(Queued("lost"), 0);
 }
 
+TEST_F(RepairTest, ASealedBlockGoesBeforeOlderOnesOfItsClass) {
+  MakeCluster(5);
+  const auto generation_of = [&](int64_t inode) {
+    auto row = tables().FindFileBlock(InodeId(static_cast<uint64_t>(inode)), 0);
+    return row.ok() && *row ? (*row)->generation : Generation();
+  };
+  const int64_t first = inode_;
+  const FileBlockRecord chain = Row();
+  // On the same servers as the first.
+  Kill(ServerId(4));
+  Kill(ServerId(5));
+  PassTime(10'000);
+  ASSERT_NO_FATAL_FAILURE(MakeFile("g", 64 << 10));
+  killed_.clear();
+  for (const uint32_t id : {4u, 5u}) {
+    Server(ServerId(id)).Restart();
+    incarnations_[ServerId(id)] = 2;
+    RegisterServer(ServerId(id), Server(ServerId(id)).port(), 2);
+  }
+  Kill(chain.chain[0]);
+  Kill(chain.chain[1]);
+  PassTime(10'000);
+  Look();
+  ASSERT_EQ(Queued("one_left"), 2);
+  BegunReconfiguration begun;
+  Change("begin", [&](OperationContext& context) -> Status {
+    ASSIGN_OR_RETURN(begun, EvaluateBeginReconfiguration(context, block_, Row().generation));
+    return Status::Ok();
+  });
+  Look();
+  ASSERT_TRUE(services_->repair().WorkOnce());
+  EXPECT_GT(generation_of(inode_), begun.sealing) << "it is served again";
+  EXPECT_EQ(generation_of(first), Generation(1));
+  Repair();
+  ExpectWhole(3, contents_);
+}
+
 TEST_F(BulkCopyTest, ATargetThatCouldNotCopyIsNotPartOfTheAttempt) {
   MakeCluster(5);
   const FileBlockRecord before = Row();
