@@ -80,6 +80,11 @@ struct BlockSituation {
   /// What is to be done first; nothing: the block is as it should be. Sealed blocks and those of
   /// which only bad replicas are left come as kOneLeft.
   std::optional<RepairClass> Class() const;
+  /// Nothing is done about it in this class yet: a member that is expected back would lose its
+  /// place.
+  bool MustWait(RepairClass repair_class) const {
+    return !IsUrgent(repair_class) && !sealed && !away.empty();
+  }
   bool IsBadFor(ServerId server, BadReplica reason) const;
 };
 

@@ -502,6 +502,7 @@ Status RepairManager::Consider(Epoch epoch, BlockId block, const ServerVerdicts&
     entry.since_ms -= std::max<int64_t>(age_ms, 0);
   }
   entry.first = situation->sealed;
+  entry.blocked = situation->MustWait(*repair_class);
   Facts facts = MakeFacts(*situation, *repair_class);
   // Where nothing is copied nobody's slots are waited for.
   if (facts.copies) entry.sources = situation->good;

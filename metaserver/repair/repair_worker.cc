@@ -156,6 +156,8 @@ Outcome RepairManager::Execute(Epoch epoch, RepairJob job) {
       !situation.only_bad_left) {
     return SettleDoubts(epoch, job, situation, *repair_class);
   }
+  // Nothing is copied for an attempt that would be refused.
+  if (!MakePlan(job, situation, *repair_class)) return Outcome::kNotNow;
   std::vector<ServerId> fresh;
   for (const ServerId target : job.slots.targets) {
     if (!Contains(situation.good, target) && !situation.IsBadFor(target, BadReplica::kDamaged) &&
@@ -265,9 +267,7 @@ Outcome RepairManager::Attempt(Epoch epoch, const RepairJob& job, RepairClass re
 std::optional<RepairManager::Plan> RepairManager::MakePlan(const RepairJob& job,
                                                            const BlockSituation& situation,
                                                            RepairClass repair_class) const {
-  // Whoever is expected back would lose its place.
-  const bool urgent = IsUrgent(repair_class) || situation.sealed;
-  if (!urgent && !situation.away.empty()) return std::nullopt;
+  if (situation.MustWait(repair_class)) return std::nullopt;
   Plan plan;
   plan.why = std::string(RepairClassName(repair_class));
   ReconfigurationGoal& goal = plan.goal;

@@ -569,6 +569,30 @@ class BulkCopyTest : public RepairTest {
   BulkCopyTest() { options_.repair.prepare_above_bytes = 4096; }
 };
 
+TEST_F(BulkCopyTest, NothingIsCopiedForAMoveThatWaitsForAMember) {
+  MakeCluster(5);
+  const FileBlockRecord before = Row();
+  SetState(before.chain[0], ServiceState::kDraining);
+  SetState(before.chain[2], ServiceState::kMaintenance);
+  Kill(before.chain[2]);
+  PassTime(10'000);
+  Repair();
+  EXPECT_EQ(Row().chain, before.chain);
+  for (const uint32_t id : {4u, 5u}) {
+    EXPECT_EQ(Server(ServerId(id)).data_plane().Load().pulled_bytes, 0) << "server " << id;
+  }
+  EXPECT_EQ(Queued("drain"), 1);
+  EXPECT_EQ(Queued("waiting"), 1);
+  // It comes back: on with it.
+  Server(before.chain[2]).Restart();
+  killed_.erase(before.chain[2]);
+  incarnations_[before.chain[2]] = 2;
+  RegisterServer(before.chain[2], Server(before.chain[2]).port(), 2);
+  Repair();
+  EXPECT_THAT(Row().chain, Not(Contains(before.chain[0])));
+  ExpectWhole(3, contents_);
+}
+
 TEST_F(RepairTest, LostBlocksOfRemovedFilesAreForgotten) {
   MakeCluster(3);
   for (const ServerId server : Row().chain) Kill(server);
