@@ -77,6 +77,17 @@ Result<BlockStore::Location> BlockStore::Locate(BlockId block) {
   return NoReplica(block);
 }
 
+namespace {
+
+/// There is something in the replica's place that can never be opened: a folder, or a file without
+/// the permissions. That is no failure of the disk, and does not pass.
+bool IsInTheWay(StatusCode code) {
+  return code == StatusCode::kIsDirectory || code == StatusCode::kAccessDenied ||
+         code == StatusCode::kNotPermitted;
+}
+
+}  // namespace
+
 Status BlockStore::OpenReplica(BlockHandle& handle) {
   ASSIGN_OR_RETURN(Location location, Locate(handle.block));
   StoreDisk& disk = *location.disk;
@@ -92,6 +103,13 @@ Status BlockStore::OpenReplica(BlockHandle& handle) {
     }
     RETURN_IF_ERROR(Note(&disk, disk.ForgetRow(location.row)));
     return NoReplica(handle.block);
+  }
+  if (!file.ok() && IsInTheWay(file.code())) {
+    if (location.row.generation != Generation(0)) {
+      bad_->Add({handle.block, location.row.generation, ReplicaFault::kDamaged});
+    }
+    return Note(&disk, Status(StatusCode::kCorruption,
+                              "a replica cannot be opened: " + file.status().ToString()));
   }
   if (!file.ok()) return Note(&disk, file.status());
   auto replica = ReplicaFile::Open(std::move(file).value(), handle.block);

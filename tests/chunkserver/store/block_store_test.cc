@@ -333,6 +333,26 @@ TYPED_TEST(BlockStoreTest, AReplicaWhoseFileIsGoneLeavesTheIndex) {
   EXPECT_TRUE(store->RangeDigests().empty()) << "the next report tells that it is missing";
 }
 
+using PosixBlockStoreTest = BlockStoreTest<PosixEnvironment>;
+
+TEST_F(PosixBlockStoreTest, AFolderInTheReplicasPlaceIsDamageAndGoesOutOfTheWay) {
+  auto store = this->Open();
+  ASSERT_OK(WriteData(*store, kBlock, 0, "x"));
+  const std::string path = store->Stat(kBlock)->file_path;
+  store.reset();
+  ASSERT_OK(this->environment_.disk().Remove(path));
+  ASSERT_TRUE(std::filesystem::create_directory(path));
+  store = this->Open();
+  EXPECT_EQ(store->Stat(kBlock).code(), StatusCode::kCorruption);
+  EXPECT_EQ(store->TakeBadReplicas(10),
+            (std::vector<BadReplicaFound>{{kBlock, kFirst, ReplicaFault::kDamaged}}));
+  EXPECT_TRUE(store->Disks().at(0).healthy);
+  auto base = store->OpenPullBase(kBlock, Generation(2), Generation(3), 1, /*verify=*/false);
+  ASSERT_TRUE(base.ok()) << base.status().ToString();
+  EXPECT_EQ(base->table.length, 0u);
+  EXPECT_EQ(this->Listed("quarantine").size(), 1u);
+}
+
 TYPED_TEST(BlockStoreTest, AFileTheIndexDoesNotKnowIsQuarantinedWhenTheBlockIsMade) {
   auto store = this->Open();
   ASSERT_OK(WriteData(*store, kBlock, 0, "x"));
