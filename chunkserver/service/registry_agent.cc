@@ -144,7 +144,12 @@ milliseconds RegistryAgent::NextWait(const Status& status) {
 bool RegistryAgent::IsLastWordLocked(const Status& refusal) {
   if (refusal.code() != StatusCode::kIdentityInUse) return IsFatal(refusal);
   const auto now = Clock::now();
-  if (!identity_refused_since_) identity_refused_since_ = now;
+  if (!identity_refused_since_) {
+    identity_refused_since_ = now;
+    LOG_WARN("refused, ends in {} s unless the other one goes: {}",
+             std::chrono::duration_cast<std::chrono::seconds>(options_.identity_patience).count(),
+             refusal);
+  }
   return now - *identity_refused_since_ >= options_.identity_patience;
 }
 
