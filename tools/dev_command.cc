@@ -117,7 +117,7 @@ int Ps(const DevArguments& arguments) {
                         std::string(StateName(entry.state))),
                node.Where(), metrics});
   }
-  std::fputs(arguments.json ? (json.dump(2) + "\n").c_str() : table.ToString().c_str(), stdout);
+  std::fputs(arguments.json ? JsonText(json).c_str() : table.ToString().c_str(), stdout);
   return kExitOk;
 }
 

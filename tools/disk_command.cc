@@ -132,7 +132,7 @@ int Apply(const Arguments& arguments, const AdminClient& client, wire::DiskState
     json out = {{"server_id", *id},
                 {"disk_uuid", Hex(disk->disk_uuid)},
                 {"path", disk->path},
-                {"done", ok},
+                {"accepted", ok},
                 {"warnings", reply->warnings}};
     if (!ok) out["error"] = reply->info.status.message;
     Print(true, out, "");

@@ -84,7 +84,8 @@ std::string ExposureText(const Exposure& exposure) {
   if (exposure.files.empty()) return out;
   out += "files that would lose data:\n";
   for (const wire::FileName& file : exposure.files) {
-    out += fmt::format("  {} (block {} at index {})\n", file.path, file.block_id, file.block_index);
+    out += fmt::format("  {} (block {} at index {})\n", Printable(file.path), file.block_id,
+                       file.block_index);
   }
   if (exposure.lost > static_cast<int64_t>(exposure.files.size())) {
     out += fmt::format("  and {} more blocks (--max-files)\n",

@@ -71,7 +71,7 @@ int Info(const Arguments& arguments) {
   AdminClient client(*metaservers);
   Result<wire::GetFileInfoResponse> reply = FetchAll(client, arguments.path);
   if (!reply.ok()) return ExitStatus(reply.status().WithContext(arguments.path));
-  std::fputs(arguments.json ? (FileInfoJson(arguments.path, *reply).dump(2) + "\n").c_str()
+  std::fputs(arguments.json ? JsonText(FileInfoJson(arguments.path, *reply)).c_str()
                             : FileInfoText(arguments.path, *reply).c_str(),
              stdout);
   return kExitOk;

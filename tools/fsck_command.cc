@@ -26,6 +26,17 @@ struct Arguments : AdminArguments {
   size_t max_problems = 10'000;
 };
 
+/// Servers that are down are not waited for.
+Status NameAbsent(const AdminClient& client, const std::vector<int32_t>& done, FsckReport* report) {
+  ASSIGN_OR_RETURN(const wire::GetStatusResponse status, client.GetStatus());
+  for (const wire::ServerStatus& server : status.servers) {
+    if (server.state == wire::ServiceState::REMOVED) continue;
+    if (std::ranges::find(done, server.server_id) != done.end()) continue;
+    report->silent_servers.push_back(server.server_id);
+  }
+  return Status::Ok();
+}
+
 /// All live servers look through what they have. One that does not get done in time is named in
 /// the report: the journal's view of it may be old.
 Status TakeInventory(const AdminClient& client, double timeout_s, ProgressLine* progress,
@@ -50,7 +61,7 @@ Status TakeInventory(const AdminClient& client, double timeout_s, ProgressLine* 
       report->silent_servers = now->pending_servers;
       if (now->pending_servers.empty()) {
         report->inventory_done = true;
-        return Status::Ok();
+        return NameAbsent(client, now->done_servers, report);
       }
       progress->Show(fmt::format("inventory: {} of {} servers are done", now->done_servers.size(),
                                  now->done_servers.size() + now->pending_servers.size()));

@@ -88,9 +88,10 @@ std::string FsckText(const FsckReport& report, bool repair) {
                {"DETAIL"}});
   for (const wire::FsckProblem& problem : report.problems) {
     const bool grave = problem.kind == "missing" || problem.kind == "corrupt";
-    table.Add({Coloured(grave ? Colour::kRed : Colour::kYellow, problem.kind), problem.file.path,
-               std::to_string(problem.file.block_index), std::to_string(problem.file.block_id),
-               std::to_string(problem.generation), ServersText(problem.servers), problem.detail});
+    table.Add({Coloured(grave ? Colour::kRed : Colour::kYellow, problem.kind),
+               Printable(problem.file.path), std::to_string(problem.file.block_index),
+               std::to_string(problem.file.block_id), std::to_string(problem.generation),
+               ServersText(problem.servers), problem.detail});
   }
   if (!report.problems.empty()) out += table.ToString();
   if (report.problems_left_out > 0) {

@@ -38,9 +38,8 @@ int List(const ListArguments& arguments) {
   }
   for (;;) {
     const GroupSurvey survey = SurveyGroup(*metaservers);
-    const std::string text = arguments.json
-                                 ? SurveyJson(survey).dump(arguments.watch ? -1 : 2) + "\n"
-                                 : SurveyText(survey);
+    const std::string text = arguments.json ? JsonText(SurveyJson(survey), arguments.watch ? -1 : 2)
+                                            : SurveyText(survey);
     if (arguments.watch && !arguments.json && ::isatty(STDOUT_FILENO) == 1) {
       std::fputs("\033[H\033[2J", stdout);
     }

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 namespace tercet {
 namespace {
@@ -83,6 +84,60 @@ std::string Grouped(int64_t number) {
 std::string Hex(const std::string& bytes) {
   std::string out;
   for (unsigned char byte : bytes) out += fmt::format("{:02x}", byte);
+  return out;
+}
+
+std::string JsonText(const nlohmann::json& object, int indent) {
+  return object.dump(indent, ' ', /*ensure_ascii=*/false,
+                     nlohmann::json::error_handler_t::replace) +
+         "\n";
+}
+
+namespace {
+
+/// The length of the UTF-8 character that begins at `at`; 0: there is none.
+size_t CharacterAt(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const size_t length = byte(at) < 0x80             ? 1
+                        : (byte(at) & 0xe0) == 0xc0 ? 2
+                        : (byte(at) & 0xf0) == 0xe0 ? 3
+                        : (byte(at) & 0xf8) == 0xf0 ? 4
+                                                    : 0;
+  if (length == 0 || at + length > text.size()) return 0;
+  for (size_t i = at + 1; i < at + length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  return length;
+}
+
+}  // namespace
+
+std::string Printable(const std::string& name) {
+  std::string out;
+  for (size_t at = 0; at < name.size();) {
+    const size_t length = CharacterAt(name, at);
+    const auto byte = static_cast<unsigned char>(name[at]);
+    // C1 control characters, U+0080 to U+009F, are two bytes.
+    const bool control =
+        byte < 0x20 || byte == 0x7f ||
+        (byte == 0xc2 && length == 2 && static_cast<unsigned char>(name[at + 1]) < 0xa0);
+    if (length == 0 || control) {
+      if (byte == '\n') {
+        out += "\\n";
+      } else if (byte == '\t') {
+        out += "\\t";
+      } else {
+        for (size_t i = at; i < at + std::max<size_t>(length, 1); ++i) {
+          out += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[i]));
+        }
+      }
+    } else if (byte == '\\') {
+      out += "\\\\";
+    } else {
+      out.append(name, at, length);
+    }
+    at += std::max<size_t>(length, 1);
+  }
   return out;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,13 @@ std::string HumanTime(int64_t nanoseconds);
 std::string Grouped(int64_t number);
 /// The bytes as lower-case hexadecimal.
 std::string Hex(const std::string& bytes);
+
+/// As JSON of UTF-8, with a newline at the end. Names of files need not be UTF-8: bytes that are
+/// not become U+FFFD. `indent` -1: on one line.
+std::string JsonText(const nlohmann::json& object, int indent = 2);
+/// A name as people can read it on a line of its own: control characters and bytes that are not
+/// UTF-8 as \n, \t, \xNN, a backslash as two.
+std::string Printable(const std::string& name);
 
 enum class Colour { kRed, kGreen, kYellow, kBold };
 /// The text in that colour when standard output is a terminal and NO_COLOR is not set.

@@ -98,7 +98,11 @@ Result<wire::SetPolicyRequest> RequestOf(const Arguments& arguments) {
         return Status(StatusCode::kInvalidArgument,
                       "--require " + text + ": LABEL=VALUE, for example medium=ssd");
       }
-      labels[text.substr(0, at)] = text.substr(at + 1);
+      if (!labels.emplace(text.substr(0, at), text.substr(at + 1)).second) {
+        return Status(StatusCode::kInvalidArgument, "--require " + text +
+                                                        ": a label has one value, and " +
+                                                        text.substr(0, at) + " was given before");
+      }
     }
     request.__set_require(labels);
   }

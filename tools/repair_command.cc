@@ -31,12 +31,16 @@ int Show(const Arguments& arguments, const AdminClient& client) {
   }
 }
 
+/// Less is most likely a forgotten unit.
+constexpr uint64_t kLeastRate = 64 << 10;
+
 /// "80MiB", or "0" or "none" for no limit.
 Result<int64_t> ParseRate(const std::string& text) {
   if (text == "none" || text == "0") return 0;
   ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize(text));
-  if (bytes == 0 || bytes > (uint64_t{1} << 50)) {
-    return Status(StatusCode::kInvalidArgument, text + ": from 1 B to 1 PiB a second, or none");
+  if (bytes < kLeastRate || bytes > (uint64_t{1} << 50)) {
+    return Status(StatusCode::kInvalidArgument,
+                  text + ": from 64KiB to 1PiB a second, for example 80MiB, or none");
   }
   return static_cast<int64_t>(bytes);
 }

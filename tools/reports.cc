@@ -194,9 +194,9 @@ std::string FileInfoText(const std::string& path, const wire::GetFileInfoRespons
       "  {} bytes ({}), {} in blocks of {}\n"
       "  modified {}\n"
       "  changed  {}\n",
-      Coloured(Colour::kBold, path), TypeName(attributes.type), attributes.inode, attributes.mode,
-      attributes.uid, attributes.gid, attributes.nlink, Grouped(attributes.size_bytes),
-      HumanBytes(static_cast<uint64_t>(attributes.size_bytes)),
+      Coloured(Colour::kBold, Printable(path)), TypeName(attributes.type), attributes.inode,
+      attributes.mode, attributes.uid, attributes.gid, attributes.nlink,
+      Grouped(attributes.size_bytes), HumanBytes(static_cast<uint64_t>(attributes.size_bytes)),
       HumanBytes(static_cast<uint64_t>(attributes.allocated_bytes)),
       HumanBytes(static_cast<uint64_t>(attributes.block_size_bytes)), TimeText(attributes.mtime_ns),
       TimeText(attributes.ctime_ns));

@@ -49,8 +49,8 @@ int Info(const Arguments& arguments, const AdminClient& client) {
 json OutcomeJson(int32_t id, const wire::SetServerStateRequest& request,
                  const wire::SetServerStateResponse& reply) {
   json out = {{"server_id", id},
-              {"state", ServiceStateName(request.state)},
-              {"done", reply.info.status.code == 0},
+              {"requested_state", ServiceStateName(request.state)},
+              {"accepted", reply.info.status.code == 0},
               {"warnings", reply.warnings},
               {"files", FileNamesJson(reply.files)},
               {"blocks", reply.blocks}};
@@ -165,6 +165,12 @@ int Maintenance(const Arguments& arguments, const AdminClient& client) {
   if (!arguments.period.empty()) {
     auto parsed = ParseSeconds(arguments.period);
     if (!parsed.ok()) return UsageError(parsed.status().WithContext("--for"));
+    if (*parsed <= 0) {
+      return UsageError(
+          Status(StatusCode::kInvalidArgument, "--for " + arguments.period +
+                                                   ": at least a second; without --for "
+                                                   "it has no end"));
+    }
     seconds = *parsed;
   }
   std::vector<int32_t> ids;

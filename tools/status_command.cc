@@ -29,7 +29,7 @@ int Show(const std::vector<HostPort>& metaservers, bool json) {
     nlohmann::json out = reply.ok() ? StatusJson(*reply) : nlohmann::json::object();
     out["group"] = SurveyJson(survey);
     if (repair.ok()) out["repair"] = RepairJson(*repair);
-    text = out.dump(2) + "\n";
+    text = JsonText(out);
   } else {
     text = reply.ok() ? StatusText(*reply, SurveyText(survey)) : SurveyText(survey);
     const std::string line = repair.ok() ? RepairSummary(*repair) : "";

@@ -69,7 +69,7 @@ int WithAdmin(const AdminArguments& arguments,
 }
 
 void Print(bool json, const nlohmann::json& object, const std::string& text) {
-  std::fputs(json ? (object.dump(2) + "\n").c_str() : text.c_str(), stdout);
+  std::fputs(json ? JsonText(object).c_str() : text.c_str(), stdout);
   std::fflush(stdout);
 }
 

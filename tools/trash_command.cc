@@ -83,7 +83,7 @@ int List(const Arguments& arguments, const AdminClient& client) {
     table.Add({std::to_string(entry.inode), HumanBytes(static_cast<uint64_t>(entry.size_bytes)),
                std::to_string(entry.uid), HumanTime(entry.deleted_at_ns),
                HumanSeconds(std::max<int64_t>(0, (entry.expires_at_ns - now_ns) / 1'000'000'000)),
-               PathOf(entry)});
+               Printable(PathOf(entry))});
   }
   std::string text = entries->empty() ? "the trash is empty\n" : table.ToString();
   if (more) text += "and more (--limit)\n";
@@ -96,7 +96,7 @@ int List(const Arguments& arguments, const AdminClient& client) {
 Result<int64_t> Resolve(const AdminClient& client, const std::string& what) {
   int64_t inode = 0;
   const auto [end, error] = std::from_chars(what.data(), what.data() + what.size(), inode);
-  if (error == std::errc() && end == what.data() + what.size()) return inode;
+  if (error == std::errc() && end == what.data() + what.size() && inode > 0) return inode;
   ASSIGN_OR_RETURN(const std::string path, PathInFileSystem(what));
   bool more = false;
   ASSIGN_OR_RETURN(const std::vector<wire::TrashEntry> entries,
@@ -109,7 +109,9 @@ Result<int64_t> Resolve(const AdminClient& client, const std::string& what) {
   }
   if (best != nullptr) return best->inode;
   return Status(StatusCode::kNotFound,
-                path + " is not in the trash: `tercet trash list` shows what is");
+                Printable(path) +
+                    " is not in the trash: `tercet trash list` shows what is, and the inode to "
+                    "give where a name is not enough");
 }
 
 int Restore(const Arguments& arguments, const AdminClient& client) {
@@ -125,7 +127,8 @@ int Restore(const Arguments& arguments, const AdminClient& client) {
   auto reply = client.Call(&wire::AdminServiceClient::RestoreTrash, request,
                            AdminClient::Repeat::kWhenRefused);
   if (!reply.ok()) return ExitStatus(reply.status());
-  Print(arguments.json, {{"inode", *inode}, {"path", reply->path}}, reply->path + " is back\n");
+  Print(arguments.json, {{"inode", *inode}, {"path", reply->path}},
+        Printable(reply->path) + " is back\n");
   return kExitOk;
 }
 

@@ -1,6 +1,7 @@
 #include "common/config/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <iostream>
 
 namespace tercet {
 
@@ -95,7 +96,11 @@ void Command::RequireSubcommand() { app_->require_subcommand(1); }
 
 template <typename T>
 CommandOption Command::AddOption(const std::string& names, T& variable, const std::string& help) {
-  return CommandOption(app_->add_option(names, variable, help));
+  // Most likely a variable of a script that is not set: nothing is done on its word.
+  const auto not_empty = [](const std::string& value) {
+    return value.empty() ? std::string("an empty value was given") : std::string();
+  };
+  return CommandOption(app_->add_option(names, variable, help)->check(not_empty, ""));
 }
 
 template CommandOption Command::AddOption(const std::string&, std::string&, const std::string&);
@@ -134,6 +139,14 @@ void CommandLine::AddVersion(const std::string& text) { app_->set_version_flag("
 std::optional<int> CommandLine::Parse(int argc, const char* const* argv) {
   try {
     app_->parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    const std::vector<std::string> unknown = app_->remaining(/*recurse=*/true);
+    if (!unknown.empty() && std::string(error.what()).find("subcommand") != std::string::npos) {
+      std::cerr << app_->get_name() << ": there is no command '" << unknown.front()
+                << "' here; --help lists those there are\n";
+      return kUsageError;
+    }
+    return app_->exit(error) == 0 ? 0 : kUsageError;
   } catch (const CLI::ParseError& error) {
     return app_->exit(error) == 0 ? 0 : kUsageError;
   }

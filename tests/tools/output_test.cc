@@ -34,6 +34,23 @@ TEST(OutputTest, ColumnsAreAsWideAsTheirWidestCell) {
   EXPECT_EQ(table.ToString(), "NAME    SIZE\na         10\nlonger     7\n");
 }
 
+TEST(OutputTest, NamesStayOnOneLineAndShowWhatTheyHold) {
+  EXPECT_EQ(Printable("plain näme.txt"), "plain näme.txt");
+  EXPECT_EQ(Printable("a\nb\tc\\"), "a\\nb\\tc\\\\");
+  EXPECT_EQ(Printable("\x1b[31m\x7f\xc2\x9b"), "\\x1b[31m\\x7f\\xc2\\x9b");
+  EXPECT_EQ(Printable("\xff\xfe"
+                      "bad\xe4\xb8"),
+            "\\xff\\xfebad\\xe4\\xb8");
+}
+
+TEST(OutputTest, NamesThatAreNotUtf8DoNotBreakJson) {
+  const std::string text = JsonText({{"name",
+                                      "\xff\xfe"
+                                      "bad"}},
+                                    -1);
+  EXPECT_EQ(nlohmann::json::parse(text).at("name"), "\uFFFD\uFFFDbad");
+}
+
 wire::GetFileInfoResponse SampleFile() {
   wire::GetFileInfoResponse reply;
   reply.attributes.inode = 7;

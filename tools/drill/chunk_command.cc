@@ -124,9 +124,9 @@ int Chunks(const Arguments& arguments) {
   if (Status status = AppendHistoryLine(history, ChunkDrillSummary(*report)); !status.ok()) {
     PrintProgress("this drill is not in the history: " + status.message());
   }
-  std::fputs(arguments.json ? (ChunkDrillJson(*report).dump(2) + "\n").c_str()
-                            : ChunkDrillText(*report).c_str(),
-             stdout);
+  std::fputs(
+      arguments.json ? JsonText(ChunkDrillJson(*report)).c_str() : ChunkDrillText(*report).c_str(),
+      stdout);
   return report->reasons.empty() ? kExitOk : kExitFailure;
 }
 
@@ -156,9 +156,8 @@ int DoFlips(const Arguments& arguments) {
   CatchStopSignals();
   auto report = RunFlips(*options, **dev, PrintProgress);
   if (!report.ok()) return ExitStatus(report.status());
-  std::fputs(
-      arguments.json ? (FlipsJson(*report).dump(2) + "\n").c_str() : FlipsText(*report).c_str(),
-      stdout);
+  std::fputs(arguments.json ? JsonText(FlipsJson(*report)).c_str() : FlipsText(*report).c_str(),
+             stdout);
   return report->reasons.empty() ? kExitOk : kExitFailure;
 }
 
@@ -199,8 +198,7 @@ int Compare(const Arguments& arguments) {
   if (!result.ok()) return ExitStatus(result.status().WithContext(arguments.path));
   std::string text = ReplicaCheckText(*result);
   for (const std::string& finding : result->findings) text += "  " + finding + "\n";
-  std::fputs(arguments.json ? (ReplicaCheckJson(*result).dump(2) + "\n").c_str() : text.c_str(),
-             stdout);
+  std::fputs(arguments.json ? JsonText(ReplicaCheckJson(*result)).c_str() : text.c_str(), stdout);
   return result->identical() ? kExitOk : kExitFailure;
 }
 

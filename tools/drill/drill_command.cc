@@ -97,9 +97,8 @@ int Failover(const Arguments& arguments) {
   if (Status status = AppendHistory(history, *report); !status.ok()) {
     PrintProgress("this drill is not in the history: " + status.message());
   }
-  std::fputs(
-      arguments.json ? (DrillJson(*report).dump(2) + "\n").c_str() : DrillText(*report).c_str(),
-      stdout);
+  std::fputs(arguments.json ? JsonText(DrillJson(*report)).c_str() : DrillText(*report).c_str(),
+             stdout);
   return report->reasons.empty() ? kExitOk : kExitFailure;
 }
 
@@ -109,9 +108,9 @@ int History(const Arguments& arguments) {
   auto drills =
       ReadHistory(HistoryPath(*dev != nullptr ? (*dev)->directory() : ""), arguments.limit);
   if (!drills.ok()) return ExitStatus(drills.status());
-  std::fputs(arguments.json ? (nlohmann::json(*drills).dump(2) + "\n").c_str()
-                            : HistoryText(*drills).c_str(),
-             stdout);
+  std::fputs(
+      arguments.json ? JsonText(nlohmann::json(*drills)).c_str() : HistoryText(*drills).c_str(),
+      stdout);
   return kExitOk;
 }
 
