@@ -583,6 +583,8 @@ TEST_F(BulkCopyTest, NothingIsCopiedForAMoveThatWaitsForAMember) {
   }
   EXPECT_EQ(Queued("drain"), 1);
   EXPECT_EQ(Queued("waiting"), 1);
+  Look();
+  EXPECT_FALSE(services_->repair().WorkOnce()) << "no worker is to look at it all the time";
   // It comes back: on with it.
   Server(before.chain[2]).Restart();
   killed_.erase(before.chain[2]);
