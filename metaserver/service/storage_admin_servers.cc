@@ -312,6 +312,15 @@ void StorageAdmin::SetDiskState(const wire::SetDiskStateRequest& request,
   Answer(response, [&](Epoch epoch) { return ChangeDisk(epoch, request, response); });
 }
 
+namespace {
+
+/// By its failure, or by command (which it may not have heard of yet).
+bool IsEjected(const ServerState& server, const DiskState& disk) {
+  return !disk.healthy || server.ServiceOf(disk) == DiskCommandState::kEjected;
+}
+
+}  // namespace
+
 Status StorageAdmin::ChangeDisk(Epoch epoch, const wire::SetDiskStateRequest& request,
                                 wire::SetDiskStateResponse* response) {
   if (request.state < wire::DiskState::IN_SERVICE || request.state > wire::DiskState::EJECTED) {
@@ -336,6 +345,13 @@ Status StorageAdmin::ChangeDisk(Epoch epoch, const wire::SetDiskStateRequest& re
         NameOf(server) + " has no disk " + name +
             (known.empty() ? ": none is known while it was not heard of" : "; it has: " + known));
   }
+  const bool away = IsEjected(server, *disk);
+  if (away && wanted == DiskCommandState::kDraining) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "disk " + DiskName(*disk) + " of " + NameOf(server) +
+                      " is ejected: nothing can be moved from it; what it held is made again from "
+                      "other replicas");
+  }
   ASSIGN_OR_RETURN(const bool objects, ObjectsToDisk(server, *disk, wanted, &response->warnings));
   if (objects && !request.force) {
     return Status(StatusCode::kFailedPrecondition,
@@ -347,17 +363,19 @@ Status StorageAdmin::ChangeDisk(Epoch epoch, const wire::SetDiskStateRequest& re
   }));
   LOG_INFO("disk changes by command server={} disk={} to={} forced={}", server.id, DiskName(*disk),
            static_cast<int>(wanted), objects);
+  if (away && wanted == DiskCommandState::kInService) {
+    response->warnings.push_back("disk " + DiskName(*disk) +
+                                 " stays ejected until the chunk server is started again");
+  }
   return NoticeStates();
 }
 
 Result<bool> StorageAdmin::ObjectsToDisk(const ServerState& server, const DiskState& disk,
                                          DiskCommandState wanted,
                                          std::vector<std::string>* warnings) const {
-  // Nothing is lost with a disk that is empty, or of which nothing can be read any more.
-  if (wanted == DiskCommandState::kInService || disk.replica_count == 0 || !disk.healthy ||
-      disk.state == DiskCommandState::kEjected) {
-    return false;
-  }
+  // Nothing changes with a disk of which nothing can be read any more.
+  if (wanted == DiskCommandState::kInService || IsEjected(server, disk)) return false;
+  if (wanted == DiskCommandState::kDraining && disk.replica_count == 0) return false;
   if (wanted == DiskCommandState::kDraining) {
     uint64_t room = 0;
     for (const DiskState& other : server.disks) {
@@ -382,6 +400,7 @@ Result<bool> StorageAdmin::ObjectsToDisk(const ServerState& server, const DiskSt
         "instead (tercet server drain " +
         std::to_string(server.id.value()) + ")");
   }
+  if (disk.replica_count == 0) return last;
   // The journal does not know which of a server's replicas are on which of its disks: any may be.
   const auto snapshot = parts_.proposer.TakeSnapshot();
   ASSIGN_OR_RETURN(const Examined lost, ExamineLastReplicas(*snapshot, server.id));

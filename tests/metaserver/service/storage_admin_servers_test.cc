@@ -274,10 +274,36 @@ TEST_F(ServerStateTest, ADiskThatMayHoldTheLastReplicasIsNotEjected) {
   ASSERT_EQ(refused.warnings.size(), 3u);
   EXPECT_EQ(refused.warnings[2], "file /a");
   EXPECT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED, true)));
-  // An empty disk goes without more ado.
-  servers_[1].replica_bytes = 0;
-  Beat(1);
+  // Nothing changes with one that is away.
   EXPECT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED)));
+}
+
+TEST_F(ServerStateTest, AnEmptyDiskIsEjectedUnlessItIsTheLast) {
+  AddServer(1);
+  EXPECT_TRUE(Refused(SetDisk(1, "/disks/1", Disk::EJECTED), StatusCode::kFailedPrecondition,
+                      "it is the last disk of the server"));
+  wire::HeartbeatRequest two_disks;
+  two_disks.server_id = 1;
+  two_disks.incarnation = 1;
+  two_disks.disks = DisksOf(1);
+  two_disks.disks.push_back(two_disks.disks[0]);
+  two_disks.disks[1].disk_uuid = "another-disk-16b";
+  two_disks.disks[1].path = "/disks/1b";
+  wire::HeartbeatResponse response;
+  registry_->Heartbeat(response, two_disks);
+  EXPECT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED)));
+}
+
+TEST_F(ServerStateTest, AnEjectedDiskIsNotDrainedAndComesBackWithItsServer) {
+  AddServer(1, {}, 2 << 20);
+  ASSERT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED, true)));
+  EXPECT_TRUE(Refused(SetDisk(1, "/disks/1", Disk::DRAINING), StatusCode::kFailedPrecondition,
+                      "is ejected: nothing can be moved from it"));
+  const auto back = SetDisk(1, "/disks/1", Disk::IN_SERVICE);
+  EXPECT_TRUE(Ok(back));
+  ASSERT_EQ(back.warnings.size(), 1u);
+  EXPECT_NE(back.warnings[0].find("stays ejected until the chunk server is started again"),
+            std::string::npos);
 }
 
 TEST_F(ServerStateTest, LabelsLoadAndSpaceAreShown) {
