@@ -132,6 +132,12 @@ int Set(const Arguments& arguments, const AdminClient& client) {
         "what is there already is converted in the background: `tercet policy get` and "
         "`tercet repair status` show how far that is\n";
   }
+  if (reply->policy.min_replicas == 1 && reply->policy.replicas > 2 &&
+      !request->__isset.min_replicas) {
+    text +=
+        "min replicas is 1: blocks can be written with a single replica left; --min-replicas 2 "
+        "would not let that happen\n";
+  }
   Print(arguments.json, PolicyJson(request->path, reply->policy), text);
   return kExitOk;
 }

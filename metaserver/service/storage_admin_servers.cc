@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "common/base/hex.h"
 #include "common/log/log.h"
@@ -45,6 +47,12 @@ std::string CountText(int64_t blocks, bool complete) {
 std::string Join(const std::vector<std::string>& sentences) {
   std::string out;
   for (const std::string& sentence : sentences) out += (out.empty() ? "" : "; ") + sentence;
+  return out;
+}
+
+std::string Listed(const std::set<std::string>& labels) {
+  std::string out;
+  for (const std::string& label : labels) out += (out.empty() ? "'" : ", '") + label + "'";
   return out;
 }
 
@@ -213,11 +221,19 @@ Result<bool> StorageAdmin::ObjectsToDrain(const ServerState& server,
   with_it.push_back(&server);
 
   const auto snapshot = parts_.proposer.TakeSnapshot();
+  bool too_few_servers = false;
+  std::set<std::string> lacking;  // labels of which too few values would be left
   const auto fits = [&](const InodeRecord& file, const PlacementRule& rule) {
     const PolicyCapacity after = CapacityFor(rule, others);
     const PolicyCapacity before = CapacityFor(rule, with_it);
     const size_t wanted = file.replicas;
-    return after.servers >= wanted && after.domains >= std::min(wanted, before.domains);
+    if (after.servers < wanted) {
+      too_few_servers = true;
+      return false;
+    }
+    if (after.domains >= std::min(wanted, before.domains)) return true;
+    lacking.insert(rule.domain);
+    return false;
   };
   ASSIGN_OR_RETURN(Examined found, Examine([&](const ExaminedRange& range, int max_files) {
                      return ExaminePolicies(*snapshot, server.id, range, fits, max_files);
@@ -227,7 +243,8 @@ Result<bool> StorageAdmin::ObjectsToDrain(const ServerState& server,
     warnings.push_back(CountText(found.affected, found.complete) +
                        " could not keep the replicas that their policies want: only " +
                        std::to_string(others.size()) +
-                       " other chunk servers are alive and in service");
+                       " other chunk servers are alive and in service" +
+                       (too_few_servers ? "" : ", with too few values of " + Listed(lacking)));
   } else if (!found.complete) {
     warnings.push_back(NotAllLookedAt(found.blocks));
   }
@@ -295,7 +312,11 @@ Result<bool> StorageAdmin::ObjectsToRemoval(const ServerState& server,
   if (lost.blocks == 0 && lost.complete) return !response->warnings.empty();
   response->warnings.push_back(
       "it still holds replicas of " + CountText(lost.blocks, lost.complete) +
-      ": drain it first (tercet server drain " + std::to_string(server.id.value()) + ")");
+      (parts_.servers.IsAlive(server)
+           ? ": drain it first (tercet server drain " + std::to_string(server.id.value()) + ")"
+           : ", which are made again elsewhere while it is away: wait until they are (tercet "
+             "repair "
+             "status)"));
   if (lost.affected > 0) {
     response->warnings.push_back(CountText(lost.affected, lost.complete) +
                                  " of these have no other replica that is reachable: they would be "

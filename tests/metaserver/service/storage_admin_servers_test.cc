@@ -85,7 +85,8 @@ TEST_F(ServerStateTest, TheLastServerOfARackIsNotDrainedLightly) {
   ASSERT_TRUE(Ok(SetPolicy(policy)));
   MakeFile("a", 4);
   EXPECT_TRUE(Refused(SetState(4, State::DRAINING), StatusCode::kFailedPrecondition,
-                      "4 blocks could not keep"));
+                      "4 blocks could not keep the replicas that their policies want: only 3 other "
+                      "chunk servers are alive and in service, with too few values of 'rack'"));
   // What is on server 1 finds room in its rack.
   EXPECT_TRUE(Ok(SetState(1, State::DRAINING)));
 }
