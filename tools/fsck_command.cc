@@ -94,6 +94,11 @@ Status LookAtBlocks(const AdminClient& client, const Arguments& arguments, Progr
 int Run(const Arguments& arguments, const AdminClient& client) {
   auto path = PathInFileSystem(arguments.path);
   if (!path.ok()) return UsageError(path.status());
+  // A path that is not there is told before all servers compare what they hold.
+  wire::GetPolicyRequest exists;
+  exists.path = *path;
+  auto found = client.Call(&wire::AdminServiceClient::GetPolicy, exists);
+  if (!found.ok()) return ExitStatus(found.status().WithContext(*path));
   FsckReport report;
   report.path = *path;
   {

@@ -57,7 +57,11 @@ bool DeletionWorker::Delete(const Queued& queued) {
   if (status.ok()) return true;
   // The replica here is newer than what is to go: nothing is left to do.
   if (status.code() == StatusCode::kConflict) return true;
-  LOG_WARN_LIMITED("a replica could not be deleted block={}: {}", queued.task.block, status);
+  // That a disk fails is told when it is ejected. What is on it is asked for until the disk is
+  // back.
+  if (status.code() != StatusCode::kIo) {
+    LOG_WARN_LIMITED("a replica could not be deleted block={}: {}", queued.task.block, status);
+  }
   return false;
 }
 
