@@ -1,6 +1,7 @@
 // tercet fsck: compares what chunk servers hold with the journal, then looks at every block.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <thread>
 

@@ -28,6 +28,20 @@ class RepairTest : public ServiceTest {
     ServiceTest::TearDown();
   }
 
+  /// A heartbeat of a server with one disk of 1 MiB, of which replicas take so much.
+  void ReportUsed(ServerId id, int64_t used, int64_t incarnation = 1) {
+    wire::HeartbeatRequest request;
+    request.server_id = static_cast<int32_t>(id.value());
+    request.incarnation = incarnation;
+    request.disks = RegisterRequest(1).disks;
+    request.disks[0].total_bytes = 1 << 20;
+    request.disks[0].available_bytes = 900 << 10;
+    request.disks[0].replica_bytes = used;
+    wire::HeartbeatResponse response;
+    registry_->Heartbeat(response, request);
+    ASSERT_EQ(response.info.status.code, 0);
+  }
+
   /// Servers with the ids 1 to `count`; the first three hold block 0 of a new file.
   void MakeCluster(int count, size_t block_bytes = 64 << 10) {
     for (int i = 1; i <= 3; ++i) AddServer(i);

@@ -149,18 +149,6 @@ TEST_F(RepairTest, AnEmptyMemberIsIncompleteWhileItPulls) {
 TEST_F(RepairTest, FullServersGiveToEmptyOnesUntilTheyAreEven) {
   MakeCluster(4);
   // As the servers' reports would have it: three are nearly full, one is empty.
-  const auto report = [&](ServerId id, int64_t used) {
-    wire::HeartbeatRequest request;
-    request.server_id = static_cast<int32_t>(id.value());
-    request.incarnation = 1;
-    request.disks = RegisterRequest(1).disks;
-    request.disks[0].total_bytes = 1 << 20;
-    request.disks[0].available_bytes = 900 << 10;
-    request.disks[0].replica_bytes = used;
-    wire::HeartbeatResponse response;
-    registry_->Heartbeat(response, request);
-    ASSERT_EQ(response.info.status.code, 0);
-  };
   ASSERT_TRUE(services_->proposer()
                   .Propose(services_->proposer().epoch(), "balance",
                            [&](OperationContext& context) -> Status {
@@ -175,8 +163,9 @@ TEST_F(RepairTest, FullServersGiveToEmptyOnesUntilTheyAreEven) {
   for (int i = 0; i < 100; ++i) {
     Advance(200);
     for (const auto& [id, server] : chunk_servers_) {
-      report(id,
-             ContainsServer(Row().chain, id) ? (before == Row().chain ? 300 << 10 : 200 << 10) : 0);
+      ReportUsed(id, ContainsServer(Row().chain, id)
+                         ? (before == Row().chain ? 300 << 10 : 200 << 10)
+                         : 0);
     }
     while (services_->repair().Step()) {
     }
@@ -710,23 +699,11 @@ TEST_F(RepairTest, AMoveWhoseBlockWasLostForAWhileIsGivenUp) {
     tables.PutBalance(record);
     return Status::Ok();
   });
-  const auto report = [&](ServerId id, int64_t incarnation, int64_t used) {
-    wire::HeartbeatRequest request;
-    request.server_id = static_cast<int32_t>(id.value());
-    request.incarnation = incarnation;
-    request.disks = RegisterRequest(1).disks;
-    request.disks[0].total_bytes = 1 << 20;
-    request.disks[0].available_bytes = 900 << 10;
-    request.disks[0].replica_bytes = used;
-    wire::HeartbeatResponse response;
-    registry_->Heartbeat(response, request);
-    ASSERT_EQ(response.info.status.code, 0);
-  };
   const auto scan = [&](bool source_too, int64_t incarnation) {
     Advance(1000);
     for (const auto& [id, server] : chunk_servers_) {
       if (id == source && !source_too) continue;
-      report(id, id == source ? incarnation : 1, id == source ? 300 << 10 : 0);
+      ReportUsed(id, id == source ? 300 << 10 : 0, id == source ? incarnation : 1);
     }
     services_->repair().NoticeStates();
     while (services_->repair().Step()) {

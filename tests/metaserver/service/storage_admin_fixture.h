@@ -82,11 +82,19 @@ class StorageAdminTest : public ServiceTest {
     disk.replica_count = servers_[number].replica_bytes >> 20;
     return {disk};
   }
-  void Beat(int number) {
+  void Beat(int number) { Beat(number, DisksOf(number)); }
+  void BeatWithSecondDisk(int number) {
+    std::vector<wire::DiskReport> disks = DisksOf(number);
+    disks.push_back(disks[0]);
+    disks[1].disk_uuid = "another-disk-16b";
+    disks[1].path += "b";
+    Beat(number, disks);
+  }
+  void Beat(int number, const std::vector<wire::DiskReport>& disks) {
     wire::HeartbeatRequest request;
     request.server_id = number;
     request.incarnation = 1;
-    request.disks = DisksOf(number);
+    request.disks = disks;
     wire::HeartbeatResponse response;
     registry_->Heartbeat(response, request);
     ASSERT_EQ(response.info.status.code, 0) << response.info.status.message;

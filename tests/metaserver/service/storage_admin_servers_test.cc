@@ -256,15 +256,7 @@ TEST_F(ServerStateTest, ADiskThatMayHoldTheLastReplicasIsNotEjected) {
   MakeFile("a", 2);
   EXPECT_TRUE(Refused(SetDisk(3, "/disks/3", Disk::EJECTED), StatusCode::kFailedPrecondition,
                       "it is the last disk of the server"));
-  wire::HeartbeatRequest two_disks;
-  two_disks.server_id = 3;
-  two_disks.incarnation = 1;
-  two_disks.disks = DisksOf(3);
-  two_disks.disks.push_back(two_disks.disks[0]);
-  two_disks.disks[1].disk_uuid = "another-disk-16b";
-  two_disks.disks[1].path = "/disks/3b";
-  wire::HeartbeatResponse response;
-  registry_->Heartbeat(response, two_disks);
+  BeatWithSecondDisk(3);
   EXPECT_TRUE(Ok(SetDisk(3, "/disks/3", Disk::EJECTED))) << "two others have it all";
   EXPECT_TRUE(Refused(SetDisk(3, "/disks/3b", Disk::EJECTED), StatusCode::kFailedPrecondition,
                       "it is the last disk of the server"));
@@ -283,15 +275,7 @@ TEST_F(ServerStateTest, AnEmptyDiskIsEjectedUnlessItIsTheLast) {
   AddServer(1);
   EXPECT_TRUE(Refused(SetDisk(1, "/disks/1", Disk::EJECTED), StatusCode::kFailedPrecondition,
                       "it is the last disk of the server"));
-  wire::HeartbeatRequest two_disks;
-  two_disks.server_id = 1;
-  two_disks.incarnation = 1;
-  two_disks.disks = DisksOf(1);
-  two_disks.disks.push_back(two_disks.disks[0]);
-  two_disks.disks[1].disk_uuid = "another-disk-16b";
-  two_disks.disks[1].path = "/disks/1b";
-  wire::HeartbeatResponse response;
-  registry_->Heartbeat(response, two_disks);
+  BeatWithSecondDisk(1);
   EXPECT_TRUE(Ok(SetDisk(1, "/disks/1", Disk::EJECTED)));
 }
 
